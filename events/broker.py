@@ -1,0 +1,66 @@
+"""Connecting to NATS, the same way everywhere."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import nats
+import structlog
+from nats.aio.client import Client
+
+log = structlog.get_logger()
+
+CONNECT_S: Final = 2.0
+
+
+async def _nothing() -> None:
+    pass
+
+
+def options(name: str, *, on_reconnect: Callable[[], Awaitable[None]] = _nothing) -> dict[str, Any]:
+    """Settings without which nats-py waits in the wrong places.
+
+    It gives up after sixty attempts by default, keeps publishes of an outage and
+    sends them once their callers have long gone, and takes six minutes to notice
+    a link that is half open.
+    """
+
+    async def on_error(error: Exception) -> None:
+        log.warning("nats_error", error=repr(error))
+
+    async def on_disconnect() -> None:
+        log.warning("nats_disconnected")
+
+    async def reconnected() -> None:
+        log.info("nats_reconnected")
+        await on_reconnect()
+
+    return {
+        "name": name,
+        "allow_reconnect": True,
+        "max_reconnect_attempts": -1,
+        "reconnect_time_wait": 0.25,
+        "connect_timeout": CONNECT_S,
+        "pending_size": 0,
+        "ping_interval": 5,
+        "max_outstanding_pings": 2,
+        "error_cb": on_error,
+        "disconnected_cb": on_disconnect,
+        "reconnected_cb": reconnected,
+    }
+
+
+async def connect(
+    url: str, name: str, *, on_reconnect: Callable[[], Awaitable[None]] = _nothing
+) -> Client:
+    """Connect, and stay connected through any outage.
+
+    Args:
+        url: One or more servers, comma-separated; credentials in the URL.
+        name: How the broker's monitoring shows this connection.
+        on_reconnect: Called after each return of the broker.
+
+    Raises:
+        nats.errors.Error: no server answered.
+        OSError: likewise.
+    """
+    return await nats.connect(url.split(","), **options(name, on_reconnect=on_reconnect))

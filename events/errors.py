@@ -1,0 +1,33 @@
+"""What can go wrong with the wire itself."""
+
+from pathlib import Path
+
+
+class WireError(Exception):
+    """Base of this package's errors."""
+
+
+class BadModelsFile(WireError):
+    """The models file cannot be used; mend it."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class StreamMissing(WireError):
+    """A stream is not there; `tollgate migrate` makes it."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(f"stream {stream} does not exist; run `tollgate migrate` first")
+        self.stream = stream
+
+
+class StreamUnfit(WireError):
+    """The broker cannot give a stream what it needs."""
+
+    def __init__(self, stream: str, reason: str) -> None:
+        super().__init__(f"stream {stream}: {reason}")
+        self.stream = stream
+        self.reason = reason

@@ -1,0 +1,111 @@
+"""Asking a model: one request from an edge, one or more replies from a worker.
+
+Envelopes are MessagePack arrays and carry the task's input and result as the JSON
+that the caller sent and gets: neither side decodes and encodes it a second time.
+Everything is in the envelope and nothing in NATS headers, which cost nats-py more
+to build and to read than the whole of the rest.
+"""
+
+from typing import Annotated, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta, Struct
+
+from events.subjects import token
+from events.usage import Quantities
+
+WORKERS: Final = "workers"  # the queue group that shares the work
+
+HEARTBEAT_S: Final = 1.0  # a worker speaks of each request that it holds this often
+SILENCE_S: Final = 4.0  # three heartbeats missed and some slack: the worker is gone
+
+
+class Ask(Struct, frozen=True, array_like=True):
+    """One request to one model."""
+
+    request_id: UUID
+    account_id: UUID
+    deadline: float  # Unix seconds; absolute, so that no hop can stretch it
+    input: bytes  # JSON of the task's input type, checked by the edge
+    priority: int = 0  # higher goes first
+    traceparent: str = ""  # W3C trace context, empty where the caller sent none
+
+
+class Timing(Struct, frozen=True, array_like=True):
+    """Where a worker spent a request's time, in milliseconds."""
+
+    tokenize_ms: float = 0.0
+    queue_ms: float = 0.0
+    compute_ms: float = 0.0
+
+
+class Answered(Struct, frozen=True, array_like=True, tag="answered"):
+    """The model's answer."""
+
+    result: bytes  # JSON of the task's result type
+    quantities: Quantities
+    timing: Timing
+
+
+class Refused(Struct, frozen=True, array_like=True, tag="refused"):
+    """The model will not take this input, and the caller can mend it."""
+
+    code: str  # snake_case, stable
+    message: str  # for the caller: what is wrong and what to do
+    status: Annotated[int, Meta(ge=400, le=499)] = 422
+    param: str | None = None  # the input's field
+
+
+class Busy(Struct, frozen=True, array_like=True, tag="busy"):
+    """Not taken: the queue is full, or the worker is leaving. Nothing was executed."""
+
+    queued: int
+    wait_ms: float  # until there is room, as far as the worker can tell
+
+
+class Expired(Struct, frozen=True, array_like=True, tag="expired"):
+    """Dropped before it cost anything: the deadline had passed."""
+
+
+class Failed(Struct, frozen=True, array_like=True, tag="failed"):
+    """The model raised. The reason is in the worker's log, under the request's id."""
+
+
+class Working(Struct, frozen=True, array_like=True, tag="working"):
+    """Taken, still alive, not done; sent every HEARTBEAT_S."""
+
+
+Reply = Answered | Refused | Busy | Expired | Failed | Working
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_ask_decoder: Final = msgspec.msgpack.Decoder(Ask)
+_reply_decoder: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(Reply)
+
+
+def subject(model: str, task: str) -> str:
+    """The subject that asks `model` for `task`."""
+    return f"inference.{token(model)}.{token(task)}"
+
+
+def encode(message: Ask | Reply) -> bytes:
+    """The message as MessagePack."""
+    return _encoder.encode(message)
+
+
+def decode_ask(message: bytes) -> Ask:
+    """Read a request.
+
+    Raises:
+        msgspec.DecodeError: it is not one.
+    """
+    return _ask_decoder.decode(message)
+
+
+def decode_reply(message: bytes) -> Reply:
+    """Read a reply.
+
+    Raises:
+        msgspec.DecodeError: it is not one.
+    """
+    return _reply_decoder.decode(message)

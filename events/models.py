@@ -1,0 +1,98 @@
+"""Models: how they are declared in a file, and announced by those who serve them."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta, Struct
+
+from events.errors import BadModelsFile
+from events.subjects import token
+
+SUBJECTS: Final = "models.>"
+HOLD_S: Final = 15.0  # an announcement holds this long
+ANNOUNCE_S: Final = 5.0  # and is repeated this often: two may be lost
+
+ModelName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[\w.~-]+(/[\w.~-]+)?$")]
+RESERVED: Final = frozenset(
+    {"admin", "async", "chat", "gpu", "health", "jobs", "models", "usage", "webhooks"}
+)  # first path segments under /v1 that mean something else
+
+
+class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much of a model's device one batch, and one queue, may take."""
+
+    batch_tokens: Annotated[int, Meta(ge=1)] = 16_384  # padded, per forward pass
+    batch_wait_ms: Annotated[float, Meta(ge=0, le=1_000)] = 0.0  # for the first in line
+    queue: Annotated[int, Meta(ge=1)] = 512  # requests; beyond it the worker is busy
+
+
+class ModelDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One ``[[model]]`` of the models file."""
+
+    name: ModelName
+    source: str  # kind:where, read by inference/models
+    tasks: Annotated[tuple[str, ...], Meta(min_length=1)]
+    description: str = ""
+    device: str = "cpu"
+    limits: Limits = Limits()
+
+
+class ModelAnnounced(Struct, frozen=True, kw_only=True):
+    """A worker serves a model, and says for how long that holds."""
+
+    model: ModelDeclared
+    worker_id: UUID
+    until: float  # Unix seconds; the past, once the worker leaves
+
+
+class _File(Struct, frozen=True, forbid_unknown_fields=True):
+    model: list[ModelDeclared]
+
+
+_encoder: Final = msgspec.json.Encoder()
+_decoder: Final = msgspec.json.Decoder(ModelAnnounced)
+
+
+def subject(announced: ModelAnnounced) -> str:
+    """The subject of one worker's announcement of one model."""
+    return f"models.{token(announced.model.name)}.{announced.worker_id}"
+
+
+def encode(announced: ModelAnnounced) -> bytes:
+    """The announcement as JSON."""
+    return _encoder.encode(announced)
+
+
+def decode(message: bytes) -> ModelAnnounced:
+    """Read an announcement.
+
+    Raises:
+        msgspec.DecodeError: it is not one.
+    """
+    return _decoder.decode(message)
+
+
+def read_models(path: Path) -> Mapping[str, ModelDeclared]:
+    """Read the models file: declarations by name, in the file's order.
+
+    Raises:
+        BadModelsFile: it is missing, is not TOML, or a model is wrong or doubled.
+    """
+    try:
+        models = msgspec.convert(tomllib.loads(path.read_text()), _File).model
+    except OSError as error:
+        raise BadModelsFile(path, error.strerror or str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
+        raise BadModelsFile(path, str(error)) from error
+    declared: dict[str, ModelDeclared] = {}
+    for model in models:
+        if model.name in declared:
+            raise BadModelsFile(path, f"model {model.name!r} is declared twice")
+        if model.name.partition("/")[0] in RESERVED:
+            raise BadModelsFile(path, f"the name {model.name!r} is taken by a route")
+        declared[model.name] = model
+    return declared

@@ -1,0 +1,153 @@
+"""JetStream's part of the wire: which streams there are, and who makes them.
+
+`tollgate migrate` makes and changes them; everyone else only checks that they are
+there. The broker must fsync before it acknowledges (`sync_interval: always`): with
+its default, a power cut takes what was acknowledged.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+    StreamInfo,
+)
+from nats.js.errors import BadRequestError, NotFoundError, ServerError
+
+from events import models, stripe, usage
+from events.errors import StreamMissing, StreamUnfit
+
+DAY_S: Final = 86_400
+MIB: Final = 2**20
+
+USAGE: Final = "USAGE"
+STRIPE: Final = "STRIPE"
+MODELS: Final = "MODELS"
+PARKED: Final = "PARKED"
+
+USAGE_EVENT_BYTES: Final = 800  # measured, with its headers: docs/benchmarks.md
+MAX_BATCH: Final = 1_000  # messages of one atomic batch; the broker's limit
+FETCH: Final = 1_000  # messages a consumer takes at once
+
+
+class Sizes(Struct, frozen=True, kw_only=True):
+    """How much disk the buffers may take, and for how long they keep."""
+
+    usage_bytes: int = 2_048 * MIB
+    usage_days: float = 7.0
+    stripe_bytes: int = 512 * MIB
+    stripe_days: float = 30.0  # as far back as Stripe lists events
+
+
+def _stream(name: str, subjects: str, *, max_bytes: int, max_age_s: float) -> StreamConfig:
+    """A stream that refuses when it is full; the default deletes the oldest, silently."""
+    return StreamConfig(
+        name=name,
+        subjects=[subjects],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        max_bytes=max_bytes,
+        max_age=max_age_s,
+        allow_direct=True,
+    )
+
+
+def configs(sizes: Sizes) -> Sequence[StreamConfig]:
+    """Every stream, as it should be."""
+    usage_stream = _stream(
+        USAGE,
+        usage.SUBJECTS,
+        max_bytes=sizes.usage_bytes,
+        max_age_s=sizes.usage_days * DAY_S,
+    )
+    usage_stream.allow_atomic = True  # group commit; nats-server 2.12 and later
+    # longer than an edge goes on resending what it does not know the fate of
+    usage_stream.duplicate_window = 600.0
+    stripe_stream = _stream(
+        STRIPE,
+        stripe.SUBJECTS,
+        max_bytes=sizes.stripe_bytes,
+        max_age_s=sizes.stripe_days * DAY_S,
+    )
+    models_stream = _stream(MODELS, models.SUBJECTS, max_bytes=64 * MIB, max_age_s=DAY_S)
+    models_stream.max_msgs_per_subject = 1  # the last word of each worker on each model
+    models_stream.discard = DiscardPolicy.OLD  # which then only ever drops the superseded
+    parked_stream = _stream(PARKED, "parked.>", max_bytes=256 * MIB, max_age_s=90 * DAY_S)
+    return usage_stream, stripe_stream, models_stream, parked_stream
+
+
+def usage_fold() -> ConsumerConfig:
+    """The durable consumer that the fold's processes share."""
+    return ConsumerConfig(
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=30.0,
+        max_ack_pending=8 * FETCH,  # fewer than four fetches starve the next one
+        max_deliver=-1,  # never given up: what cannot be read is parked
+    )
+
+
+def stripe_journal() -> ConsumerConfig:
+    """The durable consumer that the reconciler's processes share."""
+    return ConsumerConfig(
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=30.0,
+        max_ack_pending=FETCH,
+        max_deliver=-1,
+    )
+
+
+async def prepare(connection: Client, sizes: Sizes) -> Sequence[StreamInfo]:
+    """Make every stream, or change it to what it should be; idempotent.
+
+    Raises:
+        StreamUnfit: the broker is too old, or has not that much disk.
+    """
+    jetstream = connection.jetstream()
+    made = []
+    for config in configs(sizes):
+        name = config.name or ""
+        try:
+            try:
+                info = await jetstream.update_stream(config)
+            except NotFoundError:
+                info = await jetstream.add_stream(config)
+        except (BadRequestError, ServerError) as error:
+            raise StreamUnfit(name, error.description or str(error)) from error
+        # servers before 2.12 ignore settings that they do not know, and say nothing
+        if config.allow_atomic and not info.config.allow_atomic:
+            raise StreamUnfit(name, "this broker has no atomic batches; run nats-server 2.15.1")
+        made.append(info)
+    return made
+
+
+async def require(connection: Client, *names: str) -> None:
+    """Check that streams are there.
+
+    Raises:
+        StreamMissing: one is not.
+    """
+    jetstream = connection.jetstream()
+    for name in names:
+        try:
+            await jetstream.stream_info(name)
+        except NotFoundError as error:
+            raise StreamMissing(name) from error
+
+
+def disk_estimate(sizes: Sizes) -> str:
+    """One line on what the usage stream's size means."""
+    events = sizes.usage_bytes // USAGE_EVENT_BYTES
+    rate = events / (sizes.usage_days * DAY_S)
+    return (
+        f"USAGE keeps {sizes.usage_days:g} days in at most {sizes.usage_bytes / MIB:,.0f} MiB: "
+        f"about {events:,} events of {USAGE_EVENT_BYTES} bytes, or {rate:,.1f} a second "
+        f"all the time; full, it refuses, and callers get 503"
+    )

@@ -1,0 +1,28 @@
+"""Ports for servers on this machine."""
+
+import random
+import socket
+from typing import Final
+
+# below the range (32768 and up) from which the kernel takes ports for outgoing
+# connections: a client that goes on knocking at a stopped server is otherwise given
+# that very port one day, connects to itself, and the server cannot come back
+PORTS: Final = range(15_000, 32_000)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of the loopback interface."""
+    with socket.socket() as attempt:
+        attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            attempt.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port() -> int:
+    """A port that nobody listens on at this moment."""
+    while not is_free(port := random.choice(PORTS)):  # noqa: S311 - not a secret
+        pass
+    return port

@@ -1,0 +1,1 @@
+"""Consumers: they fold usage and Stripe's events from the streams into the ledger."""

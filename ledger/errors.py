@@ -1,0 +1,35 @@
+"""What can go wrong with the ledger, sorted by what the caller should do."""
+
+from uuid import UUID
+
+
+class LedgerError(Exception):
+    """Base of this package's errors."""
+
+
+class LedgerUnavailable(LedgerError):
+    """PostgreSQL is away, overloaded or in transition; the same call may work later."""
+
+
+class RefusedByLedger(LedgerError):
+    """PostgreSQL will never take these values; do not try them again."""
+
+
+class UnknownAccount(LedgerError):
+    """There is no such account."""
+
+    def __init__(self, account_id: UUID) -> None:
+        super().__init__(f"there is no account {account_id}")
+        self.account_id = account_id
+
+
+class AccountExists(LedgerError):
+    """The account's id is taken."""
+
+    def __init__(self, account_id: UUID) -> None:
+        super().__init__(f"account {account_id} exists already")
+        self.account_id = account_id
+
+
+class MigrationFailed(LedgerError):
+    """PostgreSQL refused a migration; the schema is as it was before it."""

@@ -1,0 +1,88 @@
+-- The schema of today, to be read. The migrations make it; a test compares the two.
+
+-- Who is billed.
+CREATE TABLE accounts (
+    id uuid PRIMARY KEY,
+    name text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE api_keys (
+    id text PRIMARY KEY,  -- the public part of the key
+    account_id uuid NOT NULL REFERENCES accounts,
+    hash bytea NOT NULL UNIQUE,  -- HMAC-SHA256 of the key, under the server's secret
+    name text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    revoked_at timestamptz
+);
+CREATE INDEX api_keys_account_id_idx ON api_keys (account_id);
+
+-- One row per usage event. Where TimescaleDB is, a hypertable on started_at with
+-- chunks of a day. No foreign keys: an event of an unknown account is still usage,
+-- and must not hold up a fold.
+CREATE TABLE usage_events (
+    started_at timestamptz NOT NULL,  -- the time in request_id, so that a repeat brings it again
+    request_id uuid NOT NULL,
+    part integer NOT NULL,  -- of a long stream; else 0
+    voids boolean NOT NULL,  -- takes back the record with the same id: quantities are negative
+    account_id uuid NOT NULL,
+    key_id text NOT NULL,
+    model text NOT NULL,
+    task text NOT NULL,
+    status smallint NOT NULL,
+    duration_ms bigint NOT NULL,
+    epoch uuid NOT NULL,  -- one start of one edge process
+    sequence bigint NOT NULL,  -- gap-free within its epoch
+    requests bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    input_words bigint NOT NULL,
+    output_words bigint NOT NULL,
+    input_characters bigint NOT NULL,
+    output_characters bigint NOT NULL,
+    device_ms bigint NOT NULL,
+    recorded_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (request_id, part, voids, started_at)
+);
+
+-- Sums of usage_events, kept by the statement that inserts them. The key's order
+-- serves the one question asked: an account, from one hour to another.
+CREATE TABLE usage_totals (
+    account_id uuid NOT NULL,
+    hour timestamptz NOT NULL,
+    key_id text NOT NULL,
+    model text NOT NULL,
+    task text NOT NULL,
+    status smallint NOT NULL,
+    requests bigint NOT NULL,
+    input_tokens bigint NOT NULL,
+    output_tokens bigint NOT NULL,
+    input_words bigint NOT NULL,
+    output_words bigint NOT NULL,
+    input_characters bigint NOT NULL,
+    output_characters bigint NOT NULL,
+    device_ms bigint NOT NULL,
+    PRIMARY KEY (account_id, hour, key_id, model, task, status)
+);
+
+-- Every event of Stripe's once, as received; append only.
+CREATE TABLE stripe_events (
+    id text PRIMARY KEY,
+    type text NOT NULL,
+    created timestamptz NOT NULL,  -- Stripe's time, in whole seconds
+    received_at timestamptz NOT NULL,  -- when the stream took it
+    payload jsonb NOT NULL
+);
+
+-- Every object of Stripe's, as the newest event carried it.
+CREATE TABLE stripe_objects (
+    id text PRIMARY KEY,
+    type text NOT NULL,
+    customer text,  -- whose it is; a customer is its own
+    stripe_created timestamptz NOT NULL,  -- of the event that set this row
+    received_at timestamptz NOT NULL,  -- likewise; decides within a second
+    event_id text NOT NULL,
+    deleted boolean NOT NULL,  -- for good
+    object jsonb NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now()
+);

@@ -12,11 +12,11 @@ from deploy.local.server import Server
 
 CONNECT_S: Final = 1.0
 
-# max_payload: the most that the server takes without a warning at each start
+# max_payload: the edge takes bodies of 10 MiB, and puts an envelope around each
 _CONFIG: Final = """\
 host: 127.0.0.1
 port: {port}
-max_payload: 8MB
+max_payload: 12MB
 jetstream {{
     store_dir: {store}
     sync_interval: {sync}

@@ -199,7 +199,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write("usage: python -m deploy.local.postgres install\n")
         return 2
     try:
-        install(lambda line: print(f"PostgreSQL: {line}", flush=True))  # noqa: T201
+        install(lambda line: print(f"PostgreSQL: {line}", flush=True))
     except DeployError as error:
         sys.stderr.write(f"{error}\n")
         return 1

@@ -1,0 +1,1 @@
+"""Model workers: tokenize, wait and pack, run, answer."""

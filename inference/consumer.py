@@ -1,0 +1,124 @@
+"""The worker's side of the wire: takes requests, answers them, shows signs of life."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, NoReturn
+
+import msgspec
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error, MaxPayloadError
+
+from events import inference
+from events.inference import HEARTBEAT_S, WORKERS, Answered, Busy, Refused, Reply, Working
+from events.tasks.task import Task
+from inference.job import Job, Outcome, Ran
+from inference.pipeline import Pipeline
+
+log = structlog.get_logger()
+
+LEAVE_S: Final = 2.0  # for the broker to confirm that we left a queue group
+
+_BAD_INPUT = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class Consumer:
+    """Listens for every model of this worker."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._subscriptions: list[Subscription] = []
+        self._pipelines: list[Pipeline] = []
+        self._leaving = False
+
+    async def subscribe(self, model: str, tasks: Sequence[Task], pipeline: Pipeline) -> None:
+        """Join the queue group that does these tasks of a model."""
+        self._pipelines.append(pipeline)
+        for task in tasks:
+            subscription = await self._client.subscribe(
+                inference.subject(model, task.name),
+                queue=WORKERS,
+                cb=self._taker(model, task, pipeline),
+            )
+            self._subscriptions.append(subscription)
+        await self._client.flush()
+
+    def _taker(
+        self, model: str, task: Task, pipeline: Pipeline
+    ) -> Callable[[Msg], Awaitable[None]]:
+        async def take(message: Msg) -> None:
+            try:
+                ask = inference.decode_ask(message.data)
+            except msgspec.DecodeError as error:
+                log.warning("ask_malformed", model=model, task=task.name, error=str(error))
+                return
+            if not message.reply:
+                log.warning("ask_without_inbox", model=model, task=task.name)
+                return
+            if self._leaving:
+                await self._reply(message.reply, Busy(queued=0, wait_ms=0.0))
+                return
+            if (busy := pipeline.busy()) is not None:
+                await self._reply(message.reply, busy)
+                return
+            try:
+                value = task.decode_input(ask.input)
+            except _BAD_INPUT as error:  # the edge checks too, and may be of another version
+                await self._reply(message.reply, Refused("invalid_input", str(error)))
+                return
+            pipeline.submit(Job(ask, model, task, value, message.reply, time.monotonic()))
+
+        return take
+
+    async def answer(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
+        """Answer requests, whatever became of them."""
+        for job, outcome in ended:
+            await self._reply(job.reply_to, _reply(job, outcome))
+
+    async def heartbeats(self) -> NoReturn:
+        """Tell those that wait long that they do not wait in vain; until cancelled."""
+        working = inference.encode(Working())
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            since = time.monotonic() - HEARTBEAT_S
+            for pipeline in self._pipelines:
+                for job in pipeline.held:
+                    if job.arrived <= since:
+                        await self._publish(job.reply_to, working)
+
+    def refuse(self) -> None:
+        """From now on answer `Busy` to all that comes: the worker is leaving."""
+        self._leaving = True
+
+    async def leave(self) -> None:
+        """Leave the queue groups, once all that was sent to us is here."""
+        for subscription in self._subscriptions:
+            try:
+                # drain and not unsubscribe, which drops what has arrived and waits
+                await asyncio.wait_for(subscription.drain(), LEAVE_S)  # type: ignore[no-untyped-call]  # nats-py has few types
+            except (Error, OSError, TimeoutError) as error:
+                log.warning("leave_failed", subject=subscription.subject, error=repr(error))
+
+    async def _reply(self, subject: str, reply: Reply) -> None:
+        await self._publish(subject, inference.encode(reply))
+
+    async def _publish(self, subject: str, message: bytes) -> None:
+        try:
+            await self._client.publish(subject, message)
+        except MaxPayloadError:
+            too_large = Refused(
+                "answer_too_large", "The answer is too large to be sent; ask for less at a time."
+            )
+            log.warning("answer_too_large", size=len(message))
+            await self._reply(subject, too_large)
+        except (Error, OSError) as error:  # the broker is away: the edge's wait has failed as well
+            log.warning("reply_lost", error=repr(error))
+
+
+def _reply(job: Job, outcome: Outcome) -> Reply:
+    if isinstance(outcome, Ran):
+        return Answered(job.task.encode(outcome.result), outcome.quantities, outcome.timing)
+    return outcome

@@ -1,0 +1,56 @@
+"""Models: one module for each kind of source, imported when a model asks for it.
+
+A module here has a function ``load(where, declared) -> Model``. Torch and spaCy take
+seconds to import, and a worker that serves neither never pays for them.
+"""
+
+from importlib import import_module, util
+from pathlib import Path
+from typing import Final
+
+from events.models import ModelDeclared
+from inference.errors import ModelUnfit
+from inference.models.model import Model
+
+__all__ = ["load", "package_folder"]
+
+_KINDS: Final = {
+    "echo": "inference.models.echo",
+    "sentence-transformers": "inference.models.sentence_transformers",
+    "spacy": "inference.models.spacy",
+}
+
+
+def load(declared: ModelDeclared) -> Model:
+    """Load a declared model; blocks for as long as that takes.
+
+    Raises:
+        ModelUnfit: there is no such kind of source, it is not installed, it cannot be
+            read, or it does not do every task that is declared.
+    """
+    kind, _, where = declared.source.partition(":")
+    if kind not in _KINDS:
+        known = ", ".join(_KINDS)
+        raise ModelUnfit(declared.name, f"source {declared.source!r} is not one of {known}")
+    try:
+        model: Model = import_module(_KINDS[kind]).load(where, declared)
+    except ModuleNotFoundError as error:
+        raise ModelUnfit(declared.name, f"{error.name} is not installed") from error
+    except (OSError, ValueError) as error:
+        raise ModelUnfit(declared.name, f"cannot be read: {error}") from error
+    if missing := sorted(set(declared.tasks) - model.tasks):
+        raise ModelUnfit(declared.name, f"{declared.source} does not do {', '.join(missing)}")
+    return model
+
+
+def package_folder(package: str, model: str) -> Path:
+    """The folder of an installed package, without running the package's code.
+
+    Raises:
+        ModelUnfit: it is not installed.
+    """
+    # find_spec imports the parents of a dotted name; a package of weights has none
+    found = util.find_spec(package) if package.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
+        raise ModelUnfit(model, f"Python package {package!r} is not installed")
+    return Path(next(iter(found.submodule_search_locations)))

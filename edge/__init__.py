@@ -1,0 +1,1 @@
+"""The edge: authenticates, admits, asks, meters, answers."""

@@ -3,7 +3,6 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-import nats
 import structlog
 from nats.aio.client import Client
 
@@ -27,9 +26,6 @@ def options(name: str, *, on_reconnect: Callable[[], Awaitable[None]] = _nothing
     async def on_error(error: Exception) -> None:
         log.warning("nats_error", error=repr(error))
 
-    async def on_disconnect() -> None:
-        log.warning("nats_disconnected")
-
     async def reconnected() -> None:
         log.info("nats_reconnected")
         await on_reconnect()
@@ -44,23 +40,36 @@ def options(name: str, *, on_reconnect: Callable[[], Awaitable[None]] = _nothing
         "ping_interval": 5,
         "max_outstanding_pings": 2,
         "error_cb": on_error,
-        "disconnected_cb": on_disconnect,
         "reconnected_cb": reconnected,
     }
 
 
 async def connect(
-    url: str, name: str, *, on_reconnect: Callable[[], Awaitable[None]] = _nothing
+    url: str,
+    name: str,
+    *,
+    client: Client | None = None,
+    on_reconnect: Callable[[], Awaitable[None]] = _nothing,
 ) -> Client:
     """Connect, and stay connected through any outage.
+
+    Waits for ever where no server answers yet; give it a timeout where that is wrong.
 
     Args:
         url: One or more servers, comma-separated; credentials in the URL.
         name: How the broker's monitoring shows this connection.
+        client: The one to connect, where others hold it already; else a new one.
         on_reconnect: Called after each return of the broker.
-
-    Raises:
-        nats.errors.Error: no server answered.
-        OSError: likewise.
     """
-    return await nats.connect(url.split(","), **options(name, on_reconnect=on_reconnect))
+    connection = client or Client()
+
+    async def on_disconnect() -> None:
+        if not connection.is_closed:  # it is called for a close of our own, too
+            log.warning("nats_disconnected")
+
+    await connection.connect(
+        url.split(","),
+        disconnected_cb=on_disconnect,
+        **options(name, on_reconnect=on_reconnect),
+    )
+    return connection

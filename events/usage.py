@@ -16,7 +16,7 @@ from events.subjects import token
 
 SUBJECTS: Final = "usage.v1.>"
 
-Count = Annotated[int, Meta(ge=0, lt=2**63)]  # what PostgreSQL's bigint holds
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]  # what PostgreSQL's bigint holds
 
 
 class Quantities(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -56,20 +56,31 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 
 class Numbered(Struct, frozen=True, kw_only=True):
-    """Where in an edge's own count this event stands, so that a gap is a loss."""
+    """Where in an edge's own count an event stands, so that a gap is a loss."""
 
     epoch: UUID  # one start of one edge process
-    sequence: Annotated[int, Meta(ge=1, lt=2**63)]  # gap-free within its epoch
+    sequence: Annotated[int, Meta(ge=1, le=2**63 - 1)]  # gap-free within its epoch
+
+
+_SOURCE: Final = "/edges/"
 
 
 class _CloudEvent(Struct, frozen=True, kw_only=True, tag_field="type"):
-    id: str
-    source: str
+    id: str  # <request id>.<part>, unique for its source as CloudEvents asks
+    source: Annotated[str, Meta(pattern=r"^/edges/[0-9a-f-]{36}$")]  # and the edge's epoch
+    sequence: Annotated[int, Meta(ge=1, le=2**63 - 1)]  # CloudEvents' sequence extension
     time: datetime
-    edge: Numbered  # an extension attribute would have to be a flat string
     data: Usage
     specversion: Literal["1.0"] = "1.0"
-    datacontenttype: Literal["application/json"] = "application/json"
+
+    @property
+    def edge(self) -> Numbered:
+        """Which edge stated it, and as its how-manieth.
+
+        Raises:
+            ValueError: the source ends in no UUID.
+        """
+        return Numbered(epoch=UUID(self.source[len(_SOURCE) :]), sequence=self.sequence)
 
 
 class UsageRecorded(_CloudEvent, frozen=True, tag="tollgate.usage.recorded.v1"):
@@ -99,9 +110,9 @@ def recorded(usage: Usage, edge: Numbered) -> UsageRecorded:
     """State that `usage` is to be billed."""
     return UsageRecorded(
         id=f"{usage.request_id}.{usage.part}",
-        source=f"/edges/{edge.epoch}",
+        source=f"{_SOURCE}{edge.epoch}",
+        sequence=edge.sequence,
         time=usage.started_at,
-        edge=edge,
         data=usage,
     )
 
@@ -110,9 +121,9 @@ def voided(usage: Usage, edge: Numbered) -> UsageVoided:
     """State that the record of `usage` does not count."""
     return UsageVoided(
         id=f"{usage.request_id}.{usage.part}.void",
-        source=f"/edges/{edge.epoch}",
+        source=f"{_SOURCE}{edge.epoch}",
+        sequence=edge.sequence,
         time=usage.started_at,
-        edge=edge,
         data=usage,
     )
 

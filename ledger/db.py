@@ -52,13 +52,13 @@ _AWAY: Final = (
 )
 
 
-async def create_pool(url: str, *, minimum: int = 0, maximum: int = 4) -> Pool:
-    """A pool that opens its connections when they are wanted.
+def create_pool(url: str, *, minimum: int = 0, maximum: int = 4) -> Pool:
+    """A pool that opens its connections when they are wanted; enter or await it first.
 
     With no minimum nothing is opened here, so a process starts and answers while
     PostgreSQL is away. After a failover a server that only reads is passed over.
     """
-    return await asyncpg.create_pool(
+    return asyncpg.create_pool(
         url,
         min_size=minimum,
         max_size=maximum,

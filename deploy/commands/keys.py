@@ -1,0 +1,67 @@
+"""`tollgate keys`."""
+
+import os
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from msgspec import Struct
+
+from deploy.commands.ledger import ask
+from deploy.commands.output import AsJson, print_json, show
+from deploy.environment import read_settings
+from deploy.errors import DeployError
+from edge.settings import Secret
+from ledger import api_keys
+
+app = typer.Typer(help="Make, list and revoke API keys.")
+COLUMNS = ("id", "account_id", "name", "created_at", "revoked_at")
+
+
+class KeySettings(Struct, frozen=True, kw_only=True):
+    """What minting a key needs: the secret that the edges hash with."""
+
+    key_secret: Secret
+
+
+class NothingThere(DeployError):
+    """An id that leads nowhere."""
+
+
+@app.command("create")
+def create(
+    account_id: UUID,
+    *,
+    name: Annotated[str, typer.Option(help="What the key is for.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make an API key for an account. It is shown this once."""
+    secret = read_settings(KeySettings, os.environ).key_secret
+
+    key, plain = ask(
+        lambda connection: api_keys.create_key(connection, account_id, name, secret.encode())
+    )
+    if as_json:
+        print_json({"api_key": plain, "key": key})
+    else:
+        print(plain)
+
+
+@app.command("list")
+def list_all(
+    *,
+    account_id: Annotated[UUID | None, typer.Option("--account", help="Only this one's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List API keys, by their public ids."""
+    keys = ask(lambda connection: api_keys.list_keys(connection, account_id))
+    show(keys, COLUMNS, as_json=as_json)
+
+
+@app.command("revoke")
+def revoke(key_id: str, *, as_json: AsJson = False) -> None:
+    """Revoke an API key; edges refuse it within seconds."""
+    key = ask(lambda connection: api_keys.revoke_key(connection, key_id))
+    if key is None:
+        raise NothingThere(f"there is no key {key_id!r}; see `tollgate keys list`")
+    show([key], COLUMNS, as_json=as_json)

@@ -1,0 +1,66 @@
+"""`tollgate models`."""
+
+import asyncio
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+from deploy.commands.output import AsJson, show
+from deploy.environment import read_settings
+from deploy.errors import DeployError
+from edge.catalogue import Catalogue
+from events import broker
+from events.models import read_models
+
+CONNECT_S = 5.0
+
+
+class ModelsSettings(Struct, frozen=True, kw_only=True):
+    """Where models are declared and announced."""
+
+    nats_url: str
+    models_file: str = ""
+
+
+class _Row(Struct, frozen=True, kw_only=True):
+    name: str
+    tasks: str
+    running: bool
+    workers: int
+    source: str
+    device: str
+
+
+class BrokerSilent(DeployError):
+    """NATS does not answer."""
+
+
+def list_models(*, as_json: AsJson = False) -> None:
+    """List the declared models, and whether workers serve them now."""
+    settings = read_settings(ModelsSettings, os.environ)
+    rows = asyncio.run(_rows(settings))
+    show(rows, ("name", "tasks", "running", "workers", "source", "device"), as_json=as_json)
+
+
+async def _rows(settings: ModelsSettings) -> list[_Row]:
+    declared = read_models(Path(settings.models_file)) if settings.models_file else {}
+    try:
+        async with asyncio.timeout(CONNECT_S):
+            client = await broker.connect(settings.nats_url, "tollgate-models")
+    except TimeoutError as error:
+        raise BrokerSilent("no NATS server answers at TOLLGATE_NATS_URL") from error
+    catalogue = Catalogue(client, declared)
+    await catalogue.catch_up()
+    await client.close()
+    return [
+        _Row(
+            name=state.model.name,
+            tasks=", ".join(state.model.tasks),
+            running=state.workers > 0,
+            workers=state.workers,
+            source=state.model.source,
+            device=state.model.device,
+        )
+        for state in catalogue.states()
+    ]

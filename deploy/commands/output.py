@@ -1,0 +1,45 @@
+"""Data on a terminal: a table for people, JSON for programs."""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def show(rows: Sequence[Any], columns: Sequence[str], *, as_json: bool) -> None:
+    """Print structs, one a row.
+
+    Args:
+        rows: msgspec structs.
+        columns: The fields that the table shows; JSON has them all.
+        as_json: As a JSON list.
+    """
+    if as_json:
+        print_json(rows)
+        return
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(_cell(getattr(row, column)) for column in columns))
+    # not narrower than the data where the output is a file or a pipe
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def print_json(value: Any) -> None:  # noqa: ANN401 - whatever msgspec encodes
+    """Print a value as indented JSON."""
+    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+
+
+def _cell(value: Any) -> str:  # noqa: ANN401 - any field
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if hasattr(value, "strftime"):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,55 @@
+"""Settings from the environment: TOLLGATE_NATS_URL is the field `nats_url`."""
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from deploy.errors import DeployError
+
+PREFIX: Final = "TOLLGATE_"
+
+S = TypeVar("S", bound=Struct)
+
+
+class BadSettings(DeployError):
+    """A variable is missing or wrong; the message names it."""
+
+
+def read_settings(kind: type[S], environment: Mapping[str, str], **given: Any) -> S:  # noqa: ANN401
+    """Read one process's settings.
+
+    Args:
+        kind: The process's settings struct; each field is one variable.
+        environment: Usually `os.environ`.
+        given: Values that a command's options have set; they win.
+
+    Raises:
+        BadSettings: with the variable's name.
+    """
+    values: dict[str, Any] = {
+        field.name: environment[variable(field.name)]
+        for field in msgspec.structs.fields(kind)
+        if environment.get(variable(field.name))  # an empty one is an unset one
+    }
+    values.update({name: value for name, value in given.items() if value is not None})
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise BadSettings(_by_variable(str(error), kind)) from error
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field."""
+    return PREFIX + field.upper()
+
+
+def _by_variable(message: str, kind: type[Struct]) -> str:
+    """A message of msgspec's that speaks of variables instead of fields."""
+    message = message.removeprefix("Object missing required field ")
+    for field in msgspec.structs.fields(kind):
+        if message == f"`{field.name}`":
+            return f"set {variable(field.name)}"
+        message = message.replace(f" - at `$.{field.name}`", f" in {variable(field.name)}")
+    return message

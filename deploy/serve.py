@@ -1,0 +1,86 @@
+"""Starting the three processes, each with its own settings."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvicorn
+
+from deploy.environment import read_settings
+from deploy.logging import configure_logging
+from edge.settings import Settings as EdgeSettings
+
+
+def serve_edge(*, host: str, port: int, processes: int) -> None:
+    """Serve the API until SIGTERM, from one process or from several on one port."""
+    settings = read_settings(EdgeSettings, os.environ)  # here, so that an error is one line
+    shared = tempfile.mkdtemp(prefix="tollgate-metrics-") if processes > 1 else None
+    if shared:  # the library's own switch: /metrics then adds the processes up
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
+    try:
+        uvicorn.run(
+            "deploy.serve:edge_application",
+            factory=True,
+            host=host,
+            port=port,
+            workers=processes,
+            loop="uvloop",
+            http="edge.http:Protocol",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=int(settings.drain_s),
+        )
+    finally:
+        if shared:
+            shutil.rmtree(shared, ignore_errors=True)
+
+
+def edge_application() -> Any:  # noqa: ANN401 - an ASGI application, for uvicorn's factory
+    """One edge process's application, from its environment."""
+    from edge.app import create_app  # noqa: PLC0415 - after the metrics' switch is set
+
+    configure_logging("edge")
+    return create_app(read_settings(EdgeSettings, os.environ))
+
+
+def run_worker(only: str | None) -> None:
+    """Serve models until SIGTERM."""
+    from inference.app import create_app  # noqa: PLC0415 - brings torch along
+    from inference.settings import Settings  # noqa: PLC0415
+
+    configure_logging("worker")
+    worker = create_app(read_settings(Settings, os.environ, models=only))
+    _run(worker.run)
+
+
+def run_consumers() -> None:
+    """Fold and reconcile until SIGTERM."""
+    from consumers.app import create_app  # noqa: PLC0415
+    from consumers.settings import Settings  # noqa: PLC0415
+
+    configure_logging("consumers")
+    consumers = create_app(read_settings(Settings, os.environ))
+    _run(consumers.run)
+
+
+def _run(process: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Run a process on uvloop until SIGTERM or Ctrl-C; a second one is not waited for."""
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await process(stop)
+
+    import uvloop  # noqa: PLC0415 - only the processes need it
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(until_stopped())

@@ -1,0 +1,209 @@
+"""The edge, put together: the one place that constructs what it is made of."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import structlog
+from litestar import Litestar, Request, Response
+from litestar.di import Provide
+from litestar.exceptions import (
+    HTTPException,
+    MethodNotAllowedException,
+    NotFoundException,
+    ValidationException,
+)
+from litestar.openapi import OpenAPIConfig
+from litestar.static_files import create_static_files_router
+from litestar.types import ASGIApp
+from nats.aio.client import Client
+
+from edge import endpoint as frame
+from edge import problem
+from edge.auth import Keys
+from edge.catalogue import Catalogue
+from edge.errors import (
+    EdgeError,
+    Internal,
+    InvalidParameter,
+    LedgerAway,
+    MalformedRequest,
+    MethodNotAllowed,
+    NotFound,
+)
+from edge.front import Front
+from edge.metering import Meter
+from edge.openapi import describe
+from edge.route import InferenceRoute
+from edge.settings import Settings
+from edge.workers import Workers
+from events import broker, streams
+from events.models import read_models
+from ledger.db import create_pool
+from ledger.errors import LedgerUnavailable, UnknownAccount
+
+log = structlog.get_logger()
+
+
+def create_app(settings: Settings) -> ASGIApp:
+    """The edge as an ASGI application; it connects when its lifespan starts."""
+    services = [name.strip() for name in settings.services.split(",") if name.strip()]
+    endpoints = frame.declared([frame.Service(name) for name in services])
+    declared = read_models(Path(settings.models_file)) if settings.models_file else {}
+
+    client = Client()
+    pool = create_pool(settings.database_url)
+    keys = Keys(pool, settings.key_secret, ttl_s=settings.key_ttl_s)
+    catalogue = Catalogue(client, declared)
+    workers = Workers(client, retry_s=settings.retry_s)
+    meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
+
+    @asynccontextmanager
+    async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        await broker.connect(
+            settings.nats_url, "tollgate-edge", client=client, on_reconnect=catalogue.catch_up
+        )
+        try:
+            await streams.require(client, streams.USAGE, streams.STRIPE, streams.MODELS)
+            await workers.start()
+            await catalogue.start()
+            async with pool, asyncio.TaskGroup() as tasks:
+                watching = tasks.create_task(workers.watch())
+                metering = tasks.create_task(meter.run())
+                log.info("edge_ready", epoch=str(meter.epoch), services=services)
+                yield
+                meter.close()
+                try:
+                    async with asyncio.timeout(settings.drain_s):
+                        await metering
+                except TimeoutError:
+                    log.error("metering_unsettled", events=meter.unsettled)
+                watching.cancel()
+        finally:
+            await client.close()
+
+    route = InferenceRoute(
+        endpoints=endpoints,
+        keys=keys,
+        catalogue=catalogue,
+        workers=workers,
+        meter=meter,
+        deadline_s=settings.deadline_s,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    handlers = [
+        frame.handler_of(endpoint, keys=keys, settings=settings)
+        for endpoint in endpoints
+        if endpoint.handler
+    ]
+    dependencies: dict[str, Any] = {
+        "settings": settings,
+        "pool": pool,
+        "catalogue": catalogue,
+        "nats_client": client,
+    }
+    app = Litestar(
+        route_handlers=[*handlers, _assets()],
+        lifespan=[lifespan],
+        dependencies={
+            **{name: _always(value) for name, value in dependencies.items()},
+            "openapi": Provide(lambda: document, sync_to_thread=False),
+            "caller": Provide(_caller, sync_to_thread=False),
+        },
+        exception_handlers=EXCEPTIONS,
+        openapi_config=OpenAPIConfig("Tollgate", "1", path="/litestar", render_plugins=[]),
+        request_max_body_size=settings.max_body_bytes,
+        logging_config=None,
+    )
+    document = describe(app, endpoints, root_path=settings.root_path)
+    return Front(route, app)
+
+
+def _always(value: Any) -> Provide:  # noqa: ANN401 - whatever a handler may depend on
+    return Provide(lambda: value, sync_to_thread=False)
+
+
+def _caller(request: Request[Any, Any, Any]) -> Any:  # noqa: ANN401 - a Caller, set by the guard
+    return request.scope["auth"]
+
+
+def _assets() -> Any:  # noqa: ANN401 - a router
+    """Swagger UI's files; they come in a package that need not be importable."""
+    found = find_spec("drf_spectacular_sidecar")
+    assert found is not None, "artifacts.txt is not installed; run `make setup`"
+    assert found.origin is not None
+    files = Path(found.origin).parent / "static/drf_spectacular_sidecar/swagger-ui-dist"
+    return create_static_files_router(
+        "/docs/assets", directories=[files], include_in_schema=False, name="assets"
+    )
+
+
+# --- what went wrong, as one shape --------------------------------------------------
+
+
+def _answer_error(request: Request[Any, Any, Any], error: EdgeError) -> Response[bytes]:
+    request_id = request.scope["state"]["request_id"]
+    return Response(
+        problem.body(error, request_id),
+        status_code=error.status,
+        media_type=problem.MEDIA_TYPE,
+        headers={key.decode(): value.decode() for key, value in problem.headers(error)},
+    )
+
+
+def _not_found(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+    return _answer_error(request, NotFound("there is no such route; see /docs"))
+
+
+def _method_not_allowed(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+    return _answer_error(request, MethodNotAllowed("see /docs for the methods of this route"))
+
+
+def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
+    found = error.extra if isinstance(error.extra, list) else []
+    first: dict[str, Any] = found[0] if found and isinstance(found[0], dict) else {}
+    param = first.get("key")
+    said = first.get("message", error.detail)
+    message = f"{param}: {said}" if param else str(said)
+    return _answer_error(request, InvalidParameter(message, param=param))
+
+
+def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    if error.status_code < 500:  # noqa: PLR2004 - the line between their fault and ours
+        return _answer_error(request, MalformedRequest(error.detail))
+    return _unforeseen(request, error)
+
+
+def _ledger_away(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.error("ledger_unavailable", error=repr(error))
+    message = "the ledger cannot be reached right now; try again"
+    return _answer_error(request, LedgerAway(message, retry_after_s=1))
+
+
+def _unknown_account(request: Request[Any, Any, Any], error: UnknownAccount) -> Response[bytes]:
+    return _answer_error(request, NotFound(str(error)))
+
+
+def _unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    log.error(
+        "unforeseen",
+        request_id=str(request.scope["state"]["request_id"]),
+        path=request.scope["path"],
+        exc_info=error,
+    )
+    return _answer_error(request, Internal("something broke; quote the request id to us"))
+
+
+EXCEPTIONS: Any = {
+    EdgeError: _answer_error,
+    NotFoundException: _not_found,
+    MethodNotAllowedException: _method_not_allowed,
+    ValidationException: _invalid,
+    HTTPException: _http,
+    LedgerUnavailable: _ledger_away,
+    UnknownAccount: _unknown_account,
+    Exception: _unforeseen,
+}

@@ -1,0 +1,84 @@
+"""Raw ASGI: reading a body within bounds, and answering in one go."""
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+from litestar.types import Receive, Scope, Send
+
+from edge.errors import BodyTooLarge, CompressedBody, EdgeError
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+JSON: Final = b"application/json"
+
+
+class CallerGone(Exception):
+    """The caller hung up before its request was whole."""
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first header called `name`, in lower case, as latin-1 text."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body.
+
+    Raises:
+        CompressedBody: it has a Content-Encoding.
+        BodyTooLarge: it says, or turns out, to be over `limit` bytes.
+        CallerGone: the caller left.
+    """
+    _check_headers(scope, limit)
+    message: Any = await receive()  # the union is checked by its "type"
+    if message["type"] == "http.disconnect":
+        raise CallerGone
+    body: bytes = message["body"]
+    if not message["more_body"]:
+        return body
+    parts = [body]
+    size = len(body)
+    while message["more_body"]:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise CallerGone
+        parts.append(message["body"])
+        size += len(message["body"])
+        if size > limit:
+            raise too_large(limit)
+    return b"".join(parts)
+
+
+def _check_headers(scope: Scope, limit: int) -> None:
+    """Refuse by what is announced, before a byte of it is read."""
+    for key, value in scope["headers"]:
+        if key == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
+            raise CompressedBody("send the body uncompressed, without Content-Encoding")
+        if key == b"content-length" and int(value) > limit:  # digits: the server has seen to it
+            raise too_large(limit)
+
+
+def too_large(limit: int) -> EdgeError:
+    """The refusal of a body over `limit` bytes."""
+    return BodyTooLarge(f"send at most {limit:,} bytes; split the work over several requests")
+
+
+async def respond(
+    send: Send, status: int, body: bytes, *, media_type: bytes = JSON, headers: Headers = ()
+) -> None:
+    """Send a whole response."""
+    await send(
+        {
+            "type": "http.response.start",
+            "status": status,
+            "headers": [
+                (b"content-type", media_type),
+                (b"content-length", b"%d" % len(body)),
+                *headers,
+            ],
+        }
+    )
+    await send({"type": "http.response.body", "body": body, "more_body": False})

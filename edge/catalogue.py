@@ -1,0 +1,107 @@
+"""Which models there are, and which of them run."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import nats.errors
+import structlog
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from edge.errors import UnknownModel, UnknownTask
+from events import models
+from events.models import ModelDeclared
+from events.streams import MODELS
+
+log = structlog.get_logger()
+
+SNAPSHOT_S: Final = 2.0
+MAX_SHOWN: Final = 64  # characters of an unknown name in its error
+
+
+class ModelState(Struct, frozen=True):
+    """A declared model, and how many workers serve it."""
+
+    model: ModelDeclared
+    workers: int
+
+
+class Catalogue:
+    """What the models file declares and what workers announce, the newest word of each.
+
+    A worker's announcement holds for a while and is repeated; so a dead worker's
+    models stay known, as declared and not running.
+    """
+
+    def __init__(
+        self,
+        connection: Client,
+        declared: Mapping[str, ModelDeclared],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._connection = connection
+        self._models = dict(declared)
+        self._holds: dict[str, dict[UUID, float]] = {name: {} for name in declared}
+        self._clock = clock
+
+    async def start(self) -> None:
+        """Listen from now on, and read what was announced before."""
+        await self._connection.subscribe(models.SUBJECTS, cb=self._hear)
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Read the last word of every worker from the stream, as far as it answers."""
+        query = msgspec.json.encode({"multi_last": [models.SUBJECTS]})
+        inbox = await self._connection.subscribe(self._connection.new_inbox())
+        try:
+            subject = f"$JS.API.DIRECT.GET.{MODELS}"
+            await self._connection.publish(subject, query, reply=inbox.subject)
+            async with asyncio.timeout(SNAPSHOT_S):
+                while not ((message := await inbox.next_msg()).headers or {}).get("Status"):
+                    await self._hear(message)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            log.warning("announcements_not_read", error=repr(error))  # each comes again soon
+        finally:
+            await inbox.unsubscribe()
+
+    def require(self, model: str, task: str) -> None:
+        """Check that a model is declared and does a task.
+
+        Raises:
+            UnknownModel: never declared.
+            UnknownTask: declared, for other tasks.
+        """
+        declared = self._models.get(model)
+        if declared is None:
+            message = f"no model is called {model[:MAX_SHOWN]!r}; GET /v1/models lists them"
+            raise UnknownModel(message, param="model")
+        if task not in declared.tasks:
+            tasks = ", ".join(declared.tasks)
+            message = f"model {model!r} does not do {task[:MAX_SHOWN]!r}; it does: {tasks}"
+            raise UnknownTask(message, param="task")
+
+    def states(self) -> Iterator[ModelState]:
+        """Every declared model."""
+        now = self._clock()
+        for name, model in self._models.items():
+            holds = self._holds[name].values()
+            yield ModelState(model, sum(until > now for until in holds))
+
+    async def _hear(self, message: Msg) -> None:
+        try:
+            announced = models.decode(message.data)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("announcement_unreadable", subject=message.subject, error=str(error))
+            return
+        name = announced.model.name
+        self._models[name] = announced.model
+        holds = self._holds.setdefault(name, {})
+        holds[announced.worker_id] = announced.until
+        now = self._clock()
+        for worker_id in [worker_id for worker_id, until in holds.items() if until < now]:
+            del holds[worker_id]

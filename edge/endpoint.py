@@ -1,0 +1,163 @@
+"""Endpoints are declarations: what a route is, on whose behalf, through which doors.
+
+A module in `edge/endpoints/` states one constant, `endpoint`. The frame does the rest
+for all of them alike: authentication, validation both ways, metering, errors, metrics,
+documentation.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from enum import StrEnum
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, Final
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import HTTPRouteHandler
+from litestar.handlers.base import BaseRouteHandler
+from litestar.types import Guard
+from msgspec import Struct
+
+from edge import auth
+from edge.settings import Settings
+from events.tasks import Task
+
+
+class Perspective(StrEnum):
+    """On whose behalf an endpoint acts; it decides who may call it."""
+
+    PUBLIC = "public"  # nobody's: it tells what anybody may know
+    APPLICATION = "application"  # an account's, by API key
+    MEMBER = "member"  # a person's who signed in to the dashboard
+    ADMIN = "admin"  # the operator's, by admin token
+    INFRASTRUCTURE = "infrastructure"  # a probe's or a scraper's, inside our own walls
+
+
+class Service(StrEnum):
+    """A door. An endpoint is reachable through those that it names, and no others."""
+
+    API = "api"
+    DASHBOARD = "dashboard"
+    INTERNAL = "internal"
+    WEBHOOKS = "webhooks"
+
+
+Public: Final = Perspective.PUBLIC
+Application: Final = Perspective.APPLICATION
+Admin: Final = Perspective.ADMIN
+Infrastructure: Final = Perspective.INFRASTRUCTURE
+
+API: Final = Service.API
+INTERNAL: Final = Service.INTERNAL
+WEBHOOKS: Final = Service.WEBHOOKS
+
+
+class Endpoint(Struct, frozen=True, kw_only=True):
+    """One route and what is said about it."""
+
+    name: str
+    description: str
+    perspective: Perspective
+    services: Collection[Service]
+    path: str
+    method: str
+    task: Task | None = None  # an inference endpoint has a task, any other a handler
+    handler: Callable[..., Any] | None = None
+    status_code: int = 200
+
+
+def inference(
+    *,
+    task: Task,
+    description: str,
+    perspective: Perspective,
+    services: Collection[Service],
+) -> Endpoint:
+    """Declare that callers may ask models for `task`: POST /v1/{model}/{task}."""
+    return Endpoint(
+        name=task.name,
+        description=description,
+        perspective=perspective,
+        services=services,
+        path=f"/v1/{{model}}/{task.name}",
+        method="POST",
+        task=task,
+    )
+
+
+def route(
+    method: str,
+    path: str,
+    handler: Callable[..., Any],
+    *,
+    description: str,
+    perspective: Perspective,
+    services: Collection[Service],
+    status_code: int = 200,
+) -> Endpoint:
+    """Declare a route with a handler of its own.
+
+    Args:
+        method: As in HTTP, in capitals.
+        path: In Litestar's form, as ``/v1/admin/keys/{key_id:str}``.
+        handler: An async function. Litestar reads its annotations: what comes in is
+            validated by them, what it returns is documented by them.
+        description: For the documentation: what a caller gets from it.
+        perspective: On whose behalf. An ``Application`` handler may ask for `caller`.
+        services: The doors through which it is reachable.
+        status_code: Of a success.
+    """
+    return Endpoint(
+        name=handler.__name__,
+        description=description,
+        perspective=perspective,
+        services=services,
+        path=path,
+        method=method,
+        handler=handler,
+        status_code=status_code,
+    )
+
+
+def declared(services: Collection[Service]) -> Sequence[Endpoint]:
+    """Every endpoint of `edge/endpoints/` that is reachable through one of `services`."""
+    package = import_module("edge.endpoints")
+    names = sorted(found.name for found in iter_modules(package.__path__))
+    modules = [import_module(f"{package.__name__}.{name}") for name in names]
+    endpoints: list[Endpoint] = [module.endpoint for module in modules]
+    return [endpoint for endpoint in endpoints if set(endpoint.services) & set(services)]
+
+
+def handler_of(endpoint: Endpoint, *, keys: auth.Keys, settings: Settings) -> HTTPRouteHandler:
+    """The Litestar handler of an endpoint that has a function of its own."""
+    assert endpoint.handler is not None
+    return HTTPRouteHandler(
+        endpoint.path,
+        http_method=endpoint.method,  # type: ignore[arg-type] # a plain string will do
+        name=endpoint.name,
+        operation_id=endpoint.name,
+        summary=endpoint.name.replace("_", " ").capitalize(),
+        description=endpoint.description,
+        tags=[str(endpoint.perspective)],
+        status_code=endpoint.status_code,
+        guards=_guards(endpoint.perspective, keys=keys, settings=settings),
+        opt={"endpoint": endpoint.name},
+    )(endpoint.handler)
+
+
+def _guards(perspective: Perspective, *, keys: auth.Keys, settings: Settings) -> list[Guard]:
+    async def by_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        authorization = connection.headers.get("authorization")
+        connection.scope["auth"] = await keys.authenticate(authorization)
+
+    def by_admin_token(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        auth.require_admin(connection.headers.get("authorization"), settings.admin_token)
+
+    match perspective:
+        case Perspective.PUBLIC | Perspective.INFRASTRUCTURE:
+            return []
+        case Perspective.APPLICATION:
+            return [by_key]
+        case Perspective.ADMIN:
+            return [by_admin_token]
+        case Perspective.MEMBER:
+            raise NotImplementedError("nobody can sign in yet: there is no dashboard")

@@ -1,0 +1,53 @@
+"""A new API key."""
+
+from typing import Annotated
+from uuid import UUID
+
+from litestar.di import NamedDependency
+from msgspec import Meta, Struct
+
+from edge.endpoint import API, Admin, route
+from edge.settings import Settings
+from ledger.api_keys import ApiKey, create_key
+from ledger.db import Pool, acquire
+
+
+class NewKey(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the key is for, in the owner's words."""
+
+    name: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")] = ""
+
+
+class CreatedKey(Struct, frozen=True):
+    """The one time that the key itself is shown."""
+
+    api_key: str
+    key: ApiKey
+
+
+async def post_key(
+    account_id: UUID,
+    data: NewKey,
+    pool: NamedDependency[Pool],
+    settings: NamedDependency[Settings],
+) -> CreatedKey:
+    """Mint a key for an account.
+
+    Raises:
+        UnknownAccount: there is no such account.
+    """
+    async with acquire(pool) as connection:
+        secret = settings.key_secret.encode()
+        key, plain = await create_key(connection, account_id, data.name, secret)
+    return CreatedKey(plain, key)
+
+
+endpoint = route(
+    "POST",
+    "/v1/admin/accounts/{account_id:uuid}/keys",
+    post_key,
+    description="Makes an API key. It is shown this once; only a hash of it is kept.",
+    perspective=Admin,
+    services={API},
+    status_code=201,
+)

@@ -1,0 +1,54 @@
+"""The models that there are."""
+
+from typing import Literal
+
+from litestar.di import NamedDependency
+from msgspec import Struct
+
+from edge.catalogue import Catalogue
+from edge.endpoint import API, Public, route
+
+
+class Model(Struct, frozen=True, kw_only=True):
+    """One declared model; the first three fields are those of OpenAI's clients."""
+
+    id: str
+    object: Literal["model"] = "model"
+    owned_by: str = "tollgate"
+    description: str
+    tasks: tuple[str, ...]
+    running: bool
+    workers: int
+
+
+class ModelList(Struct, frozen=True, kw_only=True):
+    """Every declared model, in the order of the models file."""
+
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+async def list_models(catalogue: NamedDependency[Catalogue]) -> ModelList:
+    """What is declared, and what of it runs."""
+    return ModelList(
+        data=[
+            Model(
+                id=state.model.name,
+                description=state.model.description,
+                tasks=state.model.tasks,
+                running=state.workers > 0,
+                workers=state.workers,
+            )
+            for state in catalogue.states()
+        ]
+    )
+
+
+endpoint = route(
+    "GET",
+    "/v1/models",
+    list_models,
+    description="The models that are declared, their tasks, and whether they run now.",
+    perspective=Public,
+    services={API},
+)

@@ -1,0 +1,220 @@
+"""What the edge refuses, and how: one class per cause, each with its status and code.
+
+Sorted by what the caller should do: mend the request, come back later, or tell us.
+"""
+
+from typing import ClassVar
+
+
+class EdgeError(Exception):
+    """Base of all that the edge answers with an error.
+
+    Attributes:
+        message: For the caller: what is wrong and what to do about it.
+        param: The field or parameter at fault, if one is.
+        retry_after_s: When coming back may help, if it may.
+    """
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "Something broke on our side"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+
+class Internal(EdgeError):
+    """A fault of ours that nobody foresaw."""
+
+
+# --- mend the request ------------------------------------------------------------
+
+
+class MalformedRequest(EdgeError):
+    """Not HTTP."""
+
+    status, code, title = 400, "malformed_request", "The request is not valid HTTP"
+
+
+class MalformedJson(EdgeError):
+    """The body is not JSON in UTF-8."""
+
+    status, code, title = 400, "malformed_json", "The body is not JSON"
+
+
+class BadSignature(EdgeError):
+    """A webhook that nobody we know has signed, or too long ago."""
+
+    status, code, title = 400, "bad_signature", "The signature does not fit"
+
+
+class InvalidParameter(EdgeError):
+    """A query or path parameter."""
+
+    status, code, title = 400, "invalid_parameter", "A parameter is wrong"
+
+
+class MissingKey(EdgeError):
+    """No credentials."""
+
+    status, code, title = 401, "missing_key", "An API key is needed"
+
+
+class MalformedKey(EdgeError):
+    """Not a key, or one with a typo: its checksum is wrong."""
+
+    status, code, title = 401, "malformed_key", "This is not an API key"
+
+
+class UnknownKey(EdgeError):
+    """Well formed, and not one of ours."""
+
+    status, code, title = 401, "unknown_key", "This API key does not exist"
+
+
+class RevokedKey(EdgeError):
+    """It was one of ours."""
+
+    status, code, title = 401, "revoked_key", "This API key was revoked"
+
+
+class NotAdmin(EdgeError):
+    """Needs the operator's token."""
+
+    status, code, title = 401, "admin_token_needed", "The admin token is needed"
+
+
+class NotFound(EdgeError):
+    """No such route or thing."""
+
+    status, code, title = 404, "not_found", "There is nothing here"
+
+
+class UnknownModel(EdgeError):
+    """Never declared, never announced."""
+
+    status, code, title = 404, "unknown_model", "No such model"
+
+
+class UnknownTask(EdgeError):
+    """No such task, or the model does not do it."""
+
+    status, code, title = 404, "unknown_task", "No such task"
+
+
+class MethodNotAllowed(EdgeError):
+    """The route is there, the method is not."""
+
+    status, code, title = 405, "method_not_allowed", "This method is not allowed here"
+
+
+class BodyTooLarge(EdgeError):
+    """More bytes than max_body_bytes."""
+
+    status, code, title = 413, "body_too_large", "The body is too large"
+
+
+class CompressedBody(EdgeError):
+    """Content-Encoding: a small body could become an endless one."""
+
+    status, code, title = 415, "compressed_body", "Compressed bodies are not taken"
+
+
+class InvalidInput(EdgeError):
+    """JSON, and not what the task takes."""
+
+    status, code, title = 422, "invalid_input", "The input does not fit"
+
+
+class NulCharacter(EdgeError):
+    """U+0000 in a text."""
+
+    status, code, title = 422, "nul_character", "A text holds a NUL character"
+
+
+class RefusedByModel(EdgeError):
+    """The model's own 4xx; status and code are the model's."""
+
+    title = "The model refuses this input"
+
+    def __init__(self, message: str, *, status: int, code: str, param: str | None) -> None:
+        super().__init__(message, param=param)
+        self.status = status  # type: ignore[misc] # the one error that brings its own
+        self.code = code  # type: ignore[misc]
+
+
+# --- come back later --------------------------------------------------------------
+
+
+class ModelNotRunning(EdgeError):
+    """Declared, and no worker serves it now."""
+
+    status, code, title = 503, "model_not_running", "The model is not running"
+
+
+class ModelBusy(EdgeError):
+    """Every worker is full."""
+
+    status, code, title = 503, "model_busy", "The model is busy"
+
+
+class BrokerAway(EdgeError):
+    """NATS cannot be reached."""
+
+    status, code, title = 503, "broker_unavailable", "The service is catching its breath"
+
+
+class LedgerAway(EdgeError):
+    """PostgreSQL cannot be reached, and this request cannot do without."""
+
+    status, code, title = 503, "ledger_unavailable", "The ledger cannot be reached"
+
+
+class NotMetered(EdgeError):
+    """The answer was there, its usage event is not known to be durable: not billed."""
+
+    status, code, title = 503, "metering_unavailable", "The answer could not be metered"
+
+
+class MeterFull(EdgeError):
+    """The usage stream is at its size limit: the operator must act."""
+
+    status, code, title = 503, "usage_stream_full", "The meter is full"
+
+
+class NotStored(EdgeError):
+    """A webhook's event is not known to be durable: the sender sends it again."""
+
+    status, code, title = 503, "event_not_stored", "The event could not be stored"
+
+
+# --- tell us ----------------------------------------------------------------------
+
+
+class WorkerFailed(EdgeError):
+    """The model raised."""
+
+    status, code, title = 502, "model_failed", "The model failed"
+
+
+class WorkerGone(EdgeError):
+    """The worker that took the request is silent."""
+
+    status, code, title = 502, "worker_gone", "The worker died"
+
+
+class BadReply(EdgeError):
+    """A worker's answer is not of the task's result type."""
+
+    status, code, title = 502, "bad_reply", "The model's answer has the wrong shape"
+
+
+class DeadlinePassed(EdgeError):
+    """Not answered in time."""
+
+    status, code, title = 504, "deadline_passed", "The model took too long"

@@ -1,0 +1,94 @@
+"""The outermost layer: every request gets an id, every response carries it.
+
+Inference requests go straight to their route. Litestar 2.25 cannot route raw ASGI by
+path parameters, and its own kind of handler costs more than the rest of the road; all
+other requests are Litestar's.
+"""
+
+import time
+from typing import Final
+from uuid import UUID
+
+import structlog
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from edge import metrics, problem
+from edge.asgi import CallerGone, respond
+from edge.errors import EdgeError, Internal
+from edge.route import Called, InferenceRoute, called
+from events.ids import new_id
+
+log = structlog.get_logger()
+
+NO_ENDPOINT: Final = "none"  # one label for all paths that lead nowhere: metrics stay bounded
+CALLER_GONE: Final = 499  # for the metrics; nobody hears it
+
+
+class Front:
+    """The application as the server sees it."""
+
+    def __init__(self, route: InferenceRoute, app: ASGIApp) -> None:
+        self._route = route
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, whatever happens inside."""
+        if scope["type"] != ScopeType.HTTP:
+            await self._app(scope, receive, send)
+            return
+        request_id = new_id()
+        started = time.perf_counter()
+        if target := called(scope["raw_path"]):
+            endpoint = self._route.label(target)
+            status = await self._infer(target, request_id, scope, receive, send)
+        else:
+            status = await self._delegate(request_id, scope, receive, send)
+            handler = scope.get("route_handler")
+            endpoint = handler.opt.get("endpoint", NO_ENDPOINT) if handler else NO_ENDPOINT
+        metrics.REQUESTS.labels(endpoint, status).inc()
+        metrics.SECONDS.labels(endpoint).observe(time.perf_counter() - started)
+
+    async def _infer(
+        self, target: Called, request_id: UUID, scope: Scope, receive: Receive, send: Send
+    ) -> int:
+        try:
+            answer = await self._route.answer(target, request_id, scope, receive)
+        except CallerGone:
+            return CALLER_GONE
+        except EdgeError as error:
+            failure = error
+        except Exception as error:  # the boundary: a bug must not take the connection down
+            log.exception("unforeseen", request_id=str(request_id))
+            failure = Internal("something broke; quote the request id to us")
+            failure.__cause__ = error
+        else:
+            await respond(send, 200, answer.body, headers=[_id(request_id), *answer.headers])
+            return 200
+        await respond(
+            send,
+            failure.status,
+            problem.body(failure, request_id),
+            media_type=problem.MEDIA_TYPE.encode(),
+            headers=[_id(request_id), *problem.headers(failure)],
+        )
+        return failure.status
+
+    async def _delegate(self, request_id: UUID, scope: Scope, receive: Receive, send: Send) -> int:
+        """Let Litestar answer; what goes wrong in there is answered in there."""
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = CALLER_GONE
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], _id(request_id)]
+            await send(message)
+
+        await self._app(scope, receive, send_with_id)
+        return status
+
+
+def _id(request_id: UUID) -> tuple[bytes, bytes]:
+    return b"x-request-id", str(request_id).encode()

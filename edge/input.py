@@ -1,0 +1,63 @@
+"""Reading what a caller sent into a task's input."""
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from edge.errors import InvalidInput, MalformedJson, NulCharacter
+from events.tasks import Task
+
+_AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
+_UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
+_MISSING_FIELD: Final = re.compile(r"missing required field `([^`]*)`")
+
+
+def decode_input(task: Task, body: bytes) -> Any:  # noqa: ANN401 - an instance of task.takes
+    """The input in `body`.
+
+    Raises:
+        MalformedJson: not JSON, not UTF-8, or nested beyond reason.
+        InvalidInput: JSON of another shape; `param` names the field.
+        NulCharacter: a text holds U+0000, which no tokenizer and no database likes.
+    """
+    try:
+        value = task.decode_input(body)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from error
+    except UnicodeDecodeError as error:
+        message = f"the body is not UTF-8: byte {error.start} of a text cannot be read"
+        raise MalformedJson(message) from error
+    except RecursionError as error:
+        raise MalformedJson("the body is nested too deeply") from error
+    except msgspec.DecodeError as error:
+        message = f"send one JSON object in UTF-8: {error}"
+        raise MalformedJson(message) from error
+    # the six bytes may also be a backslash and "u0000": only then is a closer look due
+    if rb"\u0000" in body and _has_nul(msgspec.to_builtins(value)):
+        raise NulCharacter("remove the NUL characters (U+0000) from the text")
+    return value
+
+
+def invalid(error: msgspec.ValidationError) -> InvalidInput:
+    """What msgspec says, with the field at fault as `param`."""
+    message = str(error)
+    found = _AT.search(message)
+    param = found[1] if found else None
+    if field := _UNKNOWN_FIELD.search(message) or _MISSING_FIELD.search(message):
+        param = f"{param}.{field[1]}" if param else field[1]
+    if r"matching regex '\\S'" in message:
+        message = f"{param} is blank; send some text"
+    return InvalidInput(message[:1].lower() + message[1:], param=param)
+
+
+def _has_nul(value: Any) -> bool:  # noqa: ANN401 - any JSON
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any(_has_nul(item) for pair in value.items() for item in pair)
+        case list() | tuple():
+            return any(_has_nul(item) for item in value)
+        case _:
+            return False

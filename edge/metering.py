@@ -1,0 +1,317 @@
+"""Durable metering by group commit: no answer without a stored usage event.
+
+A broker that fsyncs every message takes a few thousand a second; one that fsyncs a
+batch takes many times that. So one unit is in flight at a time: a single event when
+the edge is idle, else an atomic batch of all that arrived meanwhile. Who waits for
+nothing waits for nobody; who waits, waits for one fsync.
+
+The rules, and why:
+
+* A unit is numbered when it is frozen. Its fate is then *stored*, *refused* or
+  *unknown*; while it is unknown the same bytes are sent again until it is not.
+* A refusal settles a unit only if no earlier attempt is unknown: that one may still
+  be stored. The numbers of a refused unit go to the next, so an epoch has no gaps.
+* A caller is told 503 when its patience ends. If its event turns out stored, a
+  `UsageVoided` takes it back; if it was never sent, there is nothing to take back.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from itertools import count
+from secrets import token_hex
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+import nats.errors
+import structlog
+from msgspec import Struct
+from nats.aio.client import Client
+
+from edge import metrics
+from edge.errors import EdgeError, MeterFull, NotMetered
+from events import usage
+from events.ids import new_id
+from events.streams import MAX_BATCH
+from events.usage import Numbered, Usage
+
+log = structlog.get_logger()
+
+ACK_S: Final = 2.0  # an fsync takes milliseconds; then the attempt's fate is unknown
+MAX_WAITING: Final = 50_000  # events; beyond it the edge refuses at once
+BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # the last one from then on
+BROKEN_TRIES: Final = 8
+
+# the broker's error codes, from its errors.json
+_STREAM_FULL: Final = frozenset({10077, 10122})  # maximum bytes, maximum messages
+_ID_SEEN: Final = 10201  # one message id of a batch was seen before, or all of them
+_BATCH_BROKEN: Final = 10176  # members missing, or too many batches open: none is stored
+
+
+class _Reply(Struct):
+    error: "_Error | None" = None
+
+
+class _Error(Struct):
+    err_code: int = 0
+    description: str = ""
+
+
+_reply: Final = msgspec.json.Decoder(_Reply)
+
+
+class _Fate(Enum):
+    STORED = auto()
+    REFUSED = auto()
+    UNKNOWN = auto()
+    BROKEN = auto()  # of a batch: none of it is stored, and another try may do better
+    SEEN = auto()  # of a batch: at least one of its messages is stored
+
+
+_FATES: Final = {_ID_SEEN: _Fate.SEEN, _BATCH_BROKEN: _Fate.BROKEN}
+
+
+class _Outcome(Struct, frozen=True):
+    fate: _Fate
+    code: int = 0
+    reason: str = ""
+
+
+class _Entry:
+    """One event on its way: a record that somebody waits for, or a void."""
+
+    __slots__ = ("patience", "settled", "usage")
+
+    def __init__(
+        self, fact: Usage, *, settled: asyncio.Future[None] | None, patience: float
+    ) -> None:
+        self.usage = fact
+        self.settled = settled  # None: a void, for which nobody waits
+        self.patience = patience  # until then, by the monotonic clock
+
+    @property
+    def given_up(self) -> bool:
+        """Whether the caller has been told something else by now."""
+        return self.settled is not None and self.settled.done()
+
+
+class _Message(Struct, frozen=True):
+    subject: str
+    id: str
+    payload: bytes
+
+
+class Meter:
+    """Stores usage events in JetStream, in units, with gap-free numbers."""
+
+    def __init__(
+        self,
+        connection: Client,
+        *,
+        publish_timeout_s: float,
+        epoch: UUID | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.epoch = epoch or new_id()
+        self._connection = connection
+        self._patience_s = publish_timeout_s
+        self._clock = clock
+        self._sequence = 0
+        self._tag = token_hex(6)  # short: every message of a batch is stored with it
+        self._batches = count()
+        self._waiting: deque[_Entry] = deque()
+        self._arrived = asyncio.Event()
+        self._closing = False
+
+    async def record(self, fact: Usage) -> None:
+        """Return once the event is durable, and only then.
+
+        Raises:
+            MeterFull: the stream is at its limit; nothing was stored.
+            NotMetered: not known to be stored in time. Should it turn out to be, it
+                is voided. The same holds where the caller of this method is cancelled.
+        """
+        if len(self._waiting) >= MAX_WAITING or self._closing:
+            message = "too many answers wait to be metered; try again"
+            raise NotMetered(message, retry_after_s=1)
+        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(
+            _Entry(fact, settled=settled, patience=self._clock() + self._patience_s)
+        )
+        self._arrived.set()
+        await settled
+
+    async def run(self) -> None:
+        """Store what arrives, until `close` and until nothing is left."""
+        while not (self._closing and not self._waiting):
+            await self._arrived.wait()
+            self._arrived.clear()
+            while entries := self._take():
+                await self._settle(entries)
+
+    def close(self) -> None:
+        """Take nothing more; `run` returns when what was taken is stored."""
+        self._closing = True
+        self._arrived.set()
+
+    @property
+    def unsettled(self) -> int:
+        """Events that wait for their unit."""
+        return len(self._waiting)
+
+    def _take(self) -> list[_Entry]:
+        """The next unit's entries; who gave up before being frozen is never sent."""
+        entries: list[_Entry] = []
+        while self._waiting and len(entries) < MAX_BATCH:
+            entry = self._waiting.popleft()
+            if not entry.given_up:
+                entries.append(entry)
+        return entries
+
+    def _freeze(self, entries: Sequence[_Entry]) -> list[_Message]:
+        numbers = count(self._sequence + 1)
+        unit = []
+        for entry in entries:
+            number = Numbered(epoch=self.epoch, sequence=next(numbers))
+            state = usage.voided if entry.settled is None else usage.recorded
+            event = state(entry.usage, number)
+            unit.append(_Message(usage.subject(entry.usage), event.id, usage.encode(event)))
+        return unit
+
+    async def _settle(self, entries: list[_Entry]) -> None:
+        unit = self._freeze(entries)
+        with metrics.METER_COMMIT.time():
+            outcome = await self._commit(unit, entries)
+        metrics.METER_UNIT.observe(len(unit))
+        if outcome.fate is _Fate.STORED:
+            self._sequence += len(unit)
+            for entry in entries:
+                self._stored(entry)
+            return
+        log.error("metering_refused", events=len(unit), code=outcome.code, reason=outcome.reason)
+        for entry in entries:
+            if entry.settled is None:
+                self._waiting.append(entry)  # a void must get through, however long it takes
+            elif not entry.settled.done():
+                entry.settled.set_exception(_refusal(outcome))
+        if all(entry.settled is None for entry in entries):
+            await asyncio.sleep(BACKOFF_S[-1])
+
+    def _stored(self, entry: _Entry) -> None:
+        if entry.settled is None:
+            metrics.METER_VOIDED.inc()
+        elif not entry.settled.done():
+            entry.settled.set_result(None)
+        else:  # its caller was told 503, or is gone
+            self._waiting.append(_Entry(entry.usage, settled=None, patience=0.0))
+
+    async def _commit(self, unit: Sequence[_Message], entries: Sequence[_Entry]) -> _Outcome:
+        """Send a unit until its fate is known: stored, or refused and nothing else."""
+        uncertain = False
+        for attempt in count():
+            if len(unit) == 1:
+                outcome = await self._publish(unit[0])
+            else:
+                outcome = await self._publish_batch(unit)
+            if outcome.fate is _Fate.SEEN:  # an earlier attempt got through, at least in part
+                return await self._commit_singly(unit, entries)
+            if outcome.fate is _Fate.STORED:
+                return outcome
+            if outcome.fate is _Fate.REFUSED and not uncertain:
+                return outcome
+            uncertain = uncertain or outcome.fate is _Fate.UNKNOWN
+            if outcome.fate is _Fate.BROKEN and not uncertain and attempt == BROKEN_TRIES:
+                return outcome
+            log.warning(
+                "metering_again",
+                fate=outcome.fate.name,
+                events=len(unit),
+                attempt=attempt,
+                code=outcome.code,
+                reason=outcome.reason,
+            )
+            self._give_up_on_the_impatient(entries)
+            await asyncio.sleep(_backoff(attempt))
+        raise AssertionError  # count() does not end
+
+    async def _commit_singly(self, unit: Sequence[_Message], entries: Sequence[_Entry]) -> _Outcome:
+        """Send the members of a unit one by one; those already stored say so."""
+        for message in unit:
+            for attempt in count():
+                outcome = await self._publish(message)
+                if outcome.fate is _Fate.STORED:
+                    break
+                self._give_up_on_the_impatient(entries)
+                await asyncio.sleep(_backoff(attempt))
+        return _Outcome(_Fate.STORED)
+
+    def _give_up_on_the_impatient(self, entries: Sequence[_Entry]) -> None:
+        """Tell 503 to those whose patience has ended, in this unit and behind it."""
+        now = self._clock()
+        for entry in (*entries, *self._waiting):
+            if entry.settled is not None and not entry.settled.done() and entry.patience < now:
+                message = "the answer could not be metered in time; it is not billed, try again"
+                entry.settled.set_exception(NotMetered(message, retry_after_s=1))
+
+    async def _publish(self, message: _Message) -> _Outcome:
+        return await self._request(message, {"Nats-Msg-Id": message.id})
+
+    async def _publish_batch(self, unit: Sequence[_Message]) -> _Outcome:
+        """One attempt at an atomic batch: all of it is stored, or nothing.
+
+        Source: NATS ADR-50.
+        """
+        batch_id = f"{self._tag}{next(self._batches)}"
+        *members, last = unit
+        try:
+            for number, message in enumerate(members, start=1):
+                await self._connection.publish(
+                    message.subject,
+                    message.payload,
+                    headers={
+                        "Nats-Batch-Id": batch_id,
+                        "Nats-Batch-Sequence": str(number),
+                        "Nats-Msg-Id": message.id,
+                    },
+                )
+        except (nats.errors.Error, OSError) as error:
+            return _Outcome(_Fate.REFUSED, reason=repr(error))  # uncommitted: nothing is stored
+        return await self._request(
+            last,
+            {
+                "Nats-Batch-Id": batch_id,
+                "Nats-Batch-Sequence": str(len(unit)),
+                "Nats-Batch-Commit": "1",
+                "Nats-Msg-Id": last.id,
+            },
+        )
+
+    async def _request(self, message: _Message, headers: dict[str, Any]) -> _Outcome:
+        try:
+            reply = await self._connection.request(
+                message.subject, message.payload, timeout=ACK_S, headers=headers
+            )
+            error = _reply.decode(reply.data).error
+        except (nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError) as away:
+            return _Outcome(_Fate.REFUSED, reason=repr(away))  # never left, or nobody was there
+        except (nats.errors.Error, OSError, TimeoutError, msgspec.DecodeError) as unknown:
+            return _Outcome(_Fate.UNKNOWN, reason=repr(unknown))
+        if error is None:
+            return _Outcome(_Fate.STORED)
+        fate = _FATES.get(error.err_code, _Fate.REFUSED)
+        return _Outcome(fate, error.err_code, error.description)
+
+
+def _backoff(attempt: int) -> float:
+    return BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]
+
+
+def _refusal(outcome: _Outcome) -> EdgeError:
+    if outcome.code in _STREAM_FULL:
+        message = "the usage stream is full and nothing can be metered; the operator was told"
+        return MeterFull(message, retry_after_s=60)
+    message = "the answer could not be metered; it is not billed, try again"
+    return NotMetered(message, retry_after_s=1)

@@ -1,0 +1,145 @@
+"""The declarations as one OpenAPI 3.1 document.
+
+Litestar describes the routes that it parses itself; the inference route is raw ASGI and
+is described here from its declarations. Errors have one shape whoever raises them, and
+so have one description.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+from litestar import Litestar
+
+from edge.endpoint import Endpoint, Perspective
+from edge.problem import MEDIA_TYPE, Problem
+
+REFERENCE: Final = "#/components/schemas/{name}"
+
+SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
+    "api_key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key. `Authorization: Token <key>` and HTTP Basic with the key "
+        "as user name are taken too.",
+    },
+    "admin_token": {"type": "http", "scheme": "bearer", "description": "The operator's token."},
+}
+_SECURITY: Final[Mapping[Perspective, Any]] = {
+    Perspective.APPLICATION: [{"api_key": []}],
+    Perspective.ADMIN: [{"admin_token": []}],
+}
+_METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
+
+_REQUEST_ID: Final = {
+    "X-Request-Id": {
+        "description": "Of this request, in logs, usage events and errors.",
+        "schema": {"type": "string", "format": "uuid"},
+    }
+}
+_ERROR: Final = {
+    "description": "What is wrong, and what to do about it.",
+    "headers": _REQUEST_ID,
+    "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="Problem")}}},
+}
+
+
+def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) -> dict[str, Any]:
+    """The document.
+
+    Args:
+        app: With the handlers that Litestar parses.
+        endpoints: The declarations behind it.
+        root_path: Where a caller finds this API, if not at the root.
+    """
+    document = app.openapi_schema.to_schema()
+    document["info"] = {
+        "title": "Tollgate",
+        "version": "1",
+        "description": "Models behind a gate, a meter and a till.",
+    }
+    document["servers"] = [{"url": root_path.rstrip("/") or "/"}]
+    components = document.setdefault("components", {})
+    components["securitySchemes"] = SECURITY_SCHEMES
+    schemas = components.setdefault("schemas", {})
+    schemas.update(_schemas(endpoints))
+
+    declared = {endpoint.name: endpoint for endpoint in endpoints}
+    for path, item in list(document["paths"].items()):
+        for method in _METHODS & item.keys():
+            operation = item[method]
+            endpoint = declared.get(operation["operationId"])
+            if endpoint is None:  # static files and the like
+                del document["paths"][path]
+                break
+            _settle(operation, endpoint)
+    for endpoint in endpoints:
+        if endpoint.task is not None:
+            document["paths"][endpoint.path] = {"post": _inference(endpoint)}
+    return document
+
+
+def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
+    """Say of an operation what is true of all of them."""
+    responses = operation["responses"]
+    for status in [status for status in responses if status >= "400"]:
+        del responses[status]
+    for response in responses.values():
+        response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
+    responses["default"] = _ERROR
+    operation["security"] = _SECURITY.get(endpoint.perspective, [])
+
+
+def _inference(endpoint: Endpoint) -> dict[str, Any]:
+    task = endpoint.task
+    assert task is not None
+    timing = {
+        "description": "Milliseconds spent tokenizing, queueing and computing.",
+        "schema": {"type": "string"},
+    }
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.name.replace("_", " ").capitalize(),
+        "description": endpoint.description,
+        "tags": ["inference"],
+        "parameters": [
+            {
+                "name": "model",
+                "in": "path",
+                "required": True,
+                "description": "One of GET /v1/models.",
+                "schema": {"type": "string"},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {"$ref": REFERENCE.format(name=task.takes.__name__)},
+                    "example": msgspec.json.decode(task.encode(task.example)),
+                }
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The model's answer. Its usage event is durable.",
+                "headers": {"Server-Timing": timing},
+                "content": {
+                    "application/json": {
+                        "schema": {"$ref": REFERENCE.format(name=task.gives.__name__)}
+                    }
+                },
+            }
+        },
+    }
+    _settle(operation, endpoint)
+    return operation
+
+
+def _schemas(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    types: list[type] = [Problem]
+    for endpoint in endpoints:
+        if endpoint.task is not None:
+            types += [endpoint.task.takes, endpoint.task.gives]
+    _, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
+    return components

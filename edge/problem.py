@@ -1,0 +1,76 @@
+"""The one shape of every error, in every layer.
+
+RFC 9457 for those who read standards; `code`, `message` and `request_id` for those who
+read logs; `error` for OpenAI's clients. One body that all of them understand.
+"""
+
+import math
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from edge.errors import EdgeError
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+_KINDS: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_FIRST_SERVER_ERROR: Final = 500
+
+
+class OpenAIError(Struct, frozen=True):
+    """The error object that OpenAI's clients look for."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """An error's body."""
+
+    type: str  # a URI: urn:tollgate:error:<code>
+    title: str
+    status: int
+    detail: str
+    instance: str  # a URI: urn:uuid:<request id>
+    code: str  # stable; what a program should look at
+    request_id: str
+    message: str  # what a person should look at
+    error: OpenAIError
+
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+def body(error: EdgeError, request_id: UUID) -> bytes:
+    """An error as JSON."""
+    kind = _KINDS.get(error.status)
+    if kind is None:
+        mine = error.status >= _FIRST_SERVER_ERROR
+        kind = "server_error" if mine else "invalid_request_error"
+    return _encoder.encode(
+        Problem(
+            type=f"urn:tollgate:error:{error.code}",
+            title=error.title,
+            status=error.status,
+            detail=error.message,
+            instance=f"urn:uuid:{request_id}",
+            code=error.code,
+            request_id=str(request_id),
+            message=error.message,
+            error=OpenAIError(error.message, kind, error.param, error.code),
+        )
+    )
+
+
+def headers(error: EdgeError) -> list[tuple[bytes, bytes]]:
+    """What goes with it: when to come back, or how to sign in."""
+    found: list[tuple[bytes, bytes]] = []
+    if error.retry_after_s is not None:
+        found.append((b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
+    if error.status == 401:  # noqa: PLR2004 - RFC 9110 demands the challenge with it
+        found.append((b"www-authenticate", b'Bearer realm="tollgate"'))
+    return found

@@ -1,0 +1,169 @@
+"""The inference route: one request from its first byte to its metered answer."""
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Final
+from urllib.parse import unquote
+from uuid import UUID
+
+import msgspec
+import structlog
+from litestar.types import Receive, Scope
+from msgspec import Struct
+
+from edge import metrics
+from edge.asgi import header, read_body
+from edge.auth import Keys
+from edge.catalogue import Catalogue
+from edge.endpoint import Endpoint, Perspective
+from edge.errors import BadReply, MethodNotAllowed, UnknownTask
+from edge.input import decode_input
+from edge.metering import Meter
+from edge.workers import Workers
+from events.inference import Answered, Ask, Timing
+from events.models import RESERVED
+from events.tasks import Task
+from events.usage import Usage
+
+log = structlog.get_logger()
+
+UNKNOWN: Final = "unknown_task"  # one label for all tasks that there are not
+
+
+class Called(Struct, frozen=True):
+    """The model and the task that a path names."""
+
+    model: str
+    task: str
+
+
+class Answer(Struct, frozen=True):
+    """A response with status 200."""
+
+    body: bytes
+    headers: list[tuple[bytes, bytes]]
+
+
+def called(raw_path: bytes) -> Called | None:
+    """What ``/v1/{model}/{task}``, or the same below ``/v1/gpu/``, calls for.
+
+    Args:
+        raw_path: As sent, so that an encoded slash is part of a name.
+
+    Returns:
+        None where the path is not of this form, or its first segment means something else.
+    """
+    match raw_path.decode("latin-1").split("/"):
+        case ["", "v1", "gpu", model, task]:
+            pass
+        case ["", "v1", model, task]:
+            pass
+        case _:
+            return None
+    if model in RESERVED or not model or not task:
+        return None
+    return Called(unquote(model), unquote(task))
+
+
+class InferenceRoute:
+    """Answers for every task that is declared."""
+
+    def __init__(
+        self,
+        *,
+        endpoints: Iterable[Endpoint],
+        keys: Keys,
+        catalogue: Catalogue,
+        workers: Workers,
+        meter: Meter,
+        deadline_s: float,
+        max_body_bytes: int,
+    ) -> None:
+        self._tasks = _tasks(endpoints)
+        self._keys = keys
+        self._catalogue = catalogue
+        self._workers = workers
+        self._meter = meter
+        self._deadline_s = deadline_s
+        self._max_body_bytes = max_body_bytes
+
+    def label(self, target: Called) -> str:
+        """What the metrics call a request."""
+        return target.task if target.task in self._tasks else UNKNOWN
+
+    async def answer(
+        self, target: Called, request_id: UUID, scope: Scope, receive: Receive
+    ) -> Answer:
+        """One request's answer; once this returns, its usage event is durable.
+
+        The order is the contract: authenticate, read, check, ask, check, **meter**.
+        What is refused anywhere in it was not billed.
+
+        Raises:
+            EdgeError: of every kind.
+            CallerGone: it hung up before its body was whole.
+        """
+        if scope.get("method") != "POST":
+            raise MethodNotAllowed("send a POST with the task's input as JSON")
+        caller = await self._keys.authenticate(header(scope, b"authorization"))
+        task = self._task(target)
+        body = await read_body(scope, receive, self._max_body_bytes)
+        decode_input(task, body)
+        started = time.perf_counter()
+        ask = Ask(
+            request_id=request_id,
+            account_id=caller.account_id,
+            deadline=time.time() + self._deadline_s,
+            input=body,
+            traceparent=header(scope, b"traceparent") or "",
+        )
+        answered = await self._workers.ask(target.model, target.task, ask)
+        _check(answered, target, task)
+        used = Usage(
+            request_id=request_id,
+            account_id=caller.account_id,
+            key_id=caller.key_id,
+            model=target.model,
+            task=target.task,
+            duration_ms=round((time.perf_counter() - started) * 1_000),
+            quantities=answered.quantities,
+        )
+        await self._meter.record(used)
+        return Answer(answered.result, [_server_timing(answered.timing)])
+
+    def _task(self, target: Called) -> Task:
+        self._catalogue.require(target.model, target.task)
+        task = self._tasks.get(target.task)
+        if task is None:  # a worker announced what this edge does not declare
+            raise UnknownTask(f"this edge does not serve {target.task!r}", param="task")
+        return task
+
+
+def _tasks(endpoints: Iterable[Endpoint]) -> Mapping[str, Task]:
+    """The tasks of those endpoints that are asked of models, by name."""
+    tasks = {}
+    for endpoint in endpoints:
+        if endpoint.task is not None:
+            # the meter needs an account to bill, so there is no other perspective
+            assert endpoint.perspective is Perspective.APPLICATION, endpoint.name
+            tasks[endpoint.name] = endpoint.task
+    return tasks
+
+
+def _check(answered: Answered, target: Called, task: Task) -> None:
+    """See that a worker's result is what the documentation promises."""
+    try:
+        task.decode_result(answered.result)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        log.error("bad_reply", model=target.model, task=target.task, error=str(error))
+        metrics.BAD_REPLIES.labels(target.model, target.task).inc()
+        message = f"{target.model!r} gave an answer of the wrong shape; it is not billed"
+        raise BadReply(message) from error
+
+
+def _server_timing(timing: Timing) -> tuple[bytes, bytes]:
+    return (
+        b"server-timing",
+        b"tokenize;dur=%.2f, queue;dur=%.2f, compute;dur=%.2f"
+        % (timing.tokenize_ms, timing.queue_ms, timing.compute_ms),
+    )

@@ -1,0 +1,29 @@
+"""Everything the edge reads from its environment."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+Secret = Annotated[str, Meta(min_length=16, extra={"secret": True})]
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Read once, in main; passed down, never imported."""
+
+    nats_url: str
+    database_url: str
+    key_secret: Secret  # keys are kept as hashes keyed with it; changing it revokes all
+    admin_token: Secret  # opens /v1/admin/...
+    stripe_webhook_secrets: str = ""  # comma-separated; two during a rotation
+    models_file: str = ""  # declarations; models that workers announce are known too
+    services: str = "api,webhooks,internal"  # the doors that this edge opens
+    root_path: str = ""  # what a proxy in front strips, as /api/v1
+    max_body_bytes: Annotated[int, Meta(ge=1_024)] = 10 * 2**20
+    deadline_s: Annotated[float, Meta(gt=0)] = 30.0  # from the body to the answer
+    retry_s: Annotated[float, Meta(ge=0)] = 2.0  # to find a worker that has room
+    publish_timeout_s: Annotated[float, Meta(gt=0)] = 5.0  # for an event to be durable
+    key_ttl_s: Annotated[float, Meta(gt=0)] = 5.0  # until a revoked key is refused
+    drain_s: Annotated[float, Meta(gt=0)] = 20.0  # from SIGTERM to the last acknowledgement
+
+    def __repr__(self) -> str:
+        return "Settings(...)"  # holds secrets, and URLs may too

@@ -1,0 +1,130 @@
+"""A whole Tollgate, started as a user starts it, and what a test may do to it."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import httpx
+import nats
+from msgspec import Struct
+from nats.aio.client import Client
+
+READY_S = 120.0
+SETTLED_S = 60.0
+SABOTEUR = Path(__file__).parent / "saboteur"
+
+
+class System(Struct, kw_only=True):
+    """A running system and its particulars, as its ready file gives them."""
+
+    home: Path
+    process: asyncio.subprocess.Process
+    url: str
+    api_key: str
+    account_id: str
+    admin_token: str
+    nats_url: str
+    database_url: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.api_key}"}
+
+    @property
+    def admin_headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.admin_token}"}
+
+    @property
+    def webhook_secret(self) -> str:
+        secrets = json.loads((self.home / "secrets.json").read_text())
+        return str(secrets["stripe_webhook_secret"])
+
+    def client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=40)
+
+    def kill(self, name: str) -> None:
+        """kill -9 one of its processes; the supervisor starts another."""
+        pid = int((self.home / "run" / f"{name}.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+
+    async def database(self) -> "asyncpg.Connection[asyncpg.Record]":
+        return await asyncpg.connect(self.database_url)
+
+    async def broker(self) -> Client:
+        return await nats.connect(self.nats_url)
+
+    async def settled(self) -> None:
+        """Wait until every stored event has been folded and acknowledged."""
+        client = await self.broker()
+        try:
+            async with asyncio.timeout(SETTLED_S):
+                while True:
+                    info = await client.jetstream().consumer_info("USAGE", "usage_fold")
+                    if not (info.num_pending or info.num_ack_pending):
+                        return
+                    await asyncio.sleep(0.1)
+        finally:
+            await client.close()
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
+    """Wait for a condition; never for a duration."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():  # noqa: ASYNC110 - the condition is another process's
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def running(
+    home: Path, *, sabotage: str = "", environment: dict[str, str] | None = None
+) -> AsyncIterator[System]:
+    """`tollgate up` in `home`, until the block ends.
+
+    Args:
+        home: Where it keeps its state.
+        sabotage: What the saboteur breaks in its processes, to prove that a test sees it.
+        environment: Settings that differ from the defaults.
+    """
+    ready_file = home / "ready.json"
+    home.mkdir(parents=True, exist_ok=True)
+    log = (home / "up.log").open("wb")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deploy.cli",
+        "up",
+        f"--port={free_port()}",
+        f"--home={home}",
+        f"--ready-file={ready_file}",
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        env={
+            **os.environ,
+            **(environment or {}),
+            **({"PYTHONPATH": str(SABOTEUR), "SABOTAGE": sabotage} if sabotage else {}),
+        },
+    )
+    try:
+        await until(lambda: ready_file.exists() or process.returncode is not None, READY_S)
+        assert process.returncode is None, (home / "up.log").read_text()[-4_000:]
+        yield System(home=home, process=process, **json.loads(ready_file.read_text()))
+    finally:
+        with suppress(ProcessLookupError):
+            process.terminate()
+        await asyncio.wait_for(process.wait(), 60)
+        log.close()

@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from http.client import HTTPConnection, HTTPException
 from importlib.resources import files
 from pathlib import Path
@@ -83,22 +83,27 @@ async def up(*, port: int, home: Path, ready_file: Path | None = None) -> None:
     Raises:
         DeployError: it does not come up, and why; whatever ran is stopped again.
     """
-    home = home.resolve()
     progress = Progress()
-    with claimed(home):
-        if ready_file is not None:
-            ready_file.unlink(missing_ok=True)  # of a run that was killed
-        try:
-            async with _until_told(), Supervisor(home / "run", write=progress.say) as children:
-                ready = await _bring_up(children, port, home, progress)
-                progress.say(_BANNER.format(url=ready.url, api_key=ready.api_key, home=home))
-                if ready_file is not None:
-                    write_privately(ready_file, msgspec.to_builtins(ready))
-                await asyncio.Event().wait()
-        finally:
+    with claimed(home) as place, _gone_afterwards(ready_file):
+        async with _until_told(), Supervisor(place / "run", write=progress.say) as children:
+            ready = await _bring_up(children, port, place, progress)
+            progress.say(_BANNER.format(url=ready.url, api_key=ready.api_key, home=place))
             if ready_file is not None:
-                ready_file.unlink(missing_ok=True)
+                write_privately(ready_file, msgspec.to_builtins(ready))
+            await asyncio.Event().wait()
         progress.say("stopped")
+
+
+@contextmanager
+def _gone_afterwards(path: Path | None) -> Iterator[None]:
+    """Have no such file before the block, nor after it."""
+    if path is not None:
+        path.unlink(missing_ok=True)  # of a run that was killed
+    try:
+        yield
+    finally:
+        if path is not None:
+            path.unlink(missing_ok=True)
 
 
 @asynccontextmanager

@@ -37,19 +37,23 @@ class Secrets(Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def claimed(home: Path) -> Iterator[None]:
+def claimed(home: Path) -> Iterator[Path]:
     """Have a home to ourselves for the length of a block; it is made if need be.
+
+    Yields:
+        Its absolute path.
 
     Raises:
         HomeInUse: somebody else has it.
     """
+    home = home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     path = home / "lock"
     try:
         with locked(path, within_s=0) as descriptor:
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-            yield
+            yield home
     except StillInUse as error:
         if error.path != path:  # a server's lock, not ours
             raise

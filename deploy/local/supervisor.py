@@ -44,6 +44,7 @@ class Program(Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, server: Server) -> Self:
         """The program that a local server is."""
+        server.home.mkdir(parents=True, exist_ok=True)  # who may enter it decides on its user
         return cls(
             name=server.name,
             argv=server.argv,

@@ -6,14 +6,34 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-__all__ = ["new_id", "time_of"]
+__all__ = ["milliseconds_of", "new_id", "time_of"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_10000: Final = 253_402_300_800_000
+_MARKS: Final = 0xF << 76 | 0b11 << 62  # where a UUID says its version and its variant
+_VERSION_7: Final = 0x7 << 76 | 0b10 << 62
 
 
 def new_id() -> UUID:
     """A new UUIDv7: ordered by time, to the millisecond."""
     return uuid7()
+
+
+def milliseconds_of(identifier: UUID) -> int:
+    """The time in a UUIDv7, in Unix milliseconds: quicker than `time_of`.
+
+    Raises:
+        ValueError: the UUID is of another version, and holds no such time.
+        OverflowError: it is after the year 9999, where dates end.
+    """
+    number = identifier.int
+    if number & _MARKS != _VERSION_7:
+        message = f"{identifier} is not a UUID of version 7"
+        raise ValueError(message)
+    if (milliseconds := number >> 80) >= _YEAR_10000:
+        message = f"{identifier} is of a year beyond 9999"
+        raise OverflowError(message)
+    return milliseconds
 
 
 def time_of(identifier: UUID) -> datetime:
@@ -24,11 +44,9 @@ def time_of(identifier: UUID) -> datetime:
 
     Raises:
         ValueError: the UUID is of another version, and holds no such time.
+        OverflowError: it is after the year 9999, where dates end.
 
     Source: RFC 9562, section 5.7.
     """
-    if identifier.version != 7:  # noqa: PLR2004 - the version's own number
-        message = f"{identifier} is not a UUID of version 7"
-        raise ValueError(message)
     # timedelta, not fromtimestamp: integers all the way, no rounding by a float
-    return _EPOCH + timedelta(milliseconds=identifier.int >> 80)
+    return _EPOCH + timedelta(milliseconds=milliseconds_of(identifier))

@@ -55,9 +55,9 @@ $$;
 CREATE TABLE IF NOT EXISTS usage_totals (
     account_id uuid NOT NULL,
     hour timestamptz NOT NULL,
-    key_id text NOT NULL,
-    model text NOT NULL,
-    task text NOT NULL,
+    key_id text COLLATE "C" NOT NULL,
+    model text COLLATE "C" NOT NULL,
+    task text COLLATE "C" NOT NULL,
     status smallint NOT NULL,
     requests bigint NOT NULL,
     input_tokens bigint NOT NULL,
@@ -68,4 +68,4 @@ CREATE TABLE IF NOT EXISTS usage_totals (
     output_characters bigint NOT NULL,
     device_ms bigint NOT NULL,
     PRIMARY KEY (account_id, hour, key_id, model, task, status)
-);
+) WITH (fillfactor = 70);

@@ -1,0 +1,77 @@
+-- name: fold_usage
+-- NATS redelivers. The key turns a repeat into a no-op, and only rows that were
+-- new reach the totals. A void is a row of its own with negative quantities, so
+-- sums are right whichever of the two comes first. Both ORDER BY: two consumers
+-- that lock the same keys, or the same totals, in different orders deadlock.
+-- Numbers come as one text a column, which the client writes ten times as fast as
+-- an array; the time is in the id, in milliseconds.
+WITH stored AS (
+    INSERT INTO usage_events (
+        started_at, request_id, part, voids, account_id, key_id, model, task, status,
+        duration_ms, epoch, sequence, requests, input_tokens, output_tokens, input_words,
+        output_words, input_characters, output_characters, device_ms
+    )
+    SELECT
+        timestamptz 'epoch' + started_ms * interval '1 millisecond', request_id, part, voids,
+        account_id, key_id, model, task, status, duration_ms, epoch, sequence, requests,
+        input_tokens, output_tokens, input_words, output_words, input_characters,
+        output_characters, device_ms
+    FROM unnest(
+        $1::text::bigint[], $2::uuid[], $3::text::integer[], $4::text::boolean[], $5::uuid[],
+        $6::text[], $7::text[], $8::text[], $9::text::smallint[], $10::text::bigint[],
+        $11::uuid[], $12::text::bigint[], $13::text::bigint[], $14::text::bigint[],
+        $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::bigint[],
+        $19::text::bigint[], $20::text::bigint[]
+    ) AS event (
+        started_ms, request_id, part, voids, account_id, key_id, model, task, status,
+        duration_ms, epoch, sequence, requests, input_tokens, output_tokens, input_words,
+        output_words, input_characters, output_characters, device_ms
+    )
+    ORDER BY request_id, part, voids
+    ON CONFLICT DO NOTHING
+    RETURNING
+        started_at, account_id, key_id, model, task, status, requests, input_tokens,
+        output_tokens, input_words, output_words, input_characters, output_characters, device_ms
+), folded AS (
+    INSERT INTO usage_totals AS total (
+        account_id, hour, key_id, model, task, status, requests, input_tokens, output_tokens,
+        input_words, output_words, input_characters, output_characters, device_ms
+    )
+    SELECT
+        account_id, date_trunc('hour', started_at, 'UTC'), key_id, model, task, status,
+        sum(requests), sum(input_tokens), sum(output_tokens), sum(input_words),
+        sum(output_words), sum(input_characters), sum(output_characters), sum(device_ms)
+    FROM stored
+    GROUP BY 1, 2, 3, 4, 5, 6
+    ORDER BY 1, 2, 3, 4, 5, 6
+    ON CONFLICT (account_id, hour, key_id, model, task, status) DO UPDATE
+    SET requests = total.requests + excluded.requests,
+        input_tokens = total.input_tokens + excluded.input_tokens,
+        output_tokens = total.output_tokens + excluded.output_tokens,
+        input_words = total.input_words + excluded.input_words,
+        output_words = total.output_words + excluded.output_words,
+        input_characters = total.input_characters + excluded.input_characters,
+        output_characters = total.output_characters + excluded.output_characters,
+        device_ms = total.device_ms + excluded.device_ms
+)
+SELECT count(*) FROM stored;
+
+-- name: read_usage
+-- Newest first, so that a short page shows what just happened.
+SELECT
+    date_trunc($2, hour, 'UTC') AS bucket,
+    sum(requests)::bigint AS requests,
+    sum(input_tokens)::bigint AS input_tokens,
+    sum(output_tokens)::bigint AS output_tokens,
+    sum(input_words)::bigint AS input_words,
+    sum(output_words)::bigint AS output_words,
+    sum(input_characters)::bigint AS input_characters,
+    sum(output_characters)::bigint AS output_characters,
+    sum(device_ms)::bigint AS device_ms
+FROM usage_totals
+WHERE account_id = $1
+    AND ($3::timestamptz IS NULL OR hour >= $3)
+    AND ($4::timestamptz IS NULL OR hour < $4)
+GROUP BY 1
+ORDER BY 1 DESC
+LIMIT $5;

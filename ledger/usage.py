@@ -1,0 +1,129 @@
+"""Reads and writes of usage events and their totals."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from events.ids import milliseconds_of
+from events.usage import Quantities, Usage, UsageEvent, UsageVoided
+from ledger import _sql
+from ledger.db import Connection
+from ledger.errors import RefusedByLedger
+
+_SQL = _sql.load("usage.sql")
+_json: Final = msgspec.json.Encoder()
+
+Bucket = Literal["hour", "day", "month"]
+
+
+class UsageBucket(Struct, frozen=True, kw_only=True):
+    """What an account used from `bucket` until the next one, in UTC."""
+
+    bucket: datetime
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    input_words: int
+    output_words: int
+    input_characters: int
+    output_characters: int
+    device_ms: int
+
+
+class UsagePage(Struct, frozen=True, kw_only=True):
+    """Buckets in which anything was used, newest first."""
+
+    data: Sequence[UsageBucket]
+    has_more: bool  # older ones: ask again with `until` set to the last bucket here
+
+
+async def fold_usage(connection: Connection, events: Sequence[UsageEvent]) -> int:
+    """Store usage events and add the new ones to the totals, in one statement.
+
+    Returns:
+        How many events were new; repeats change nothing.
+
+    Raises:
+        RefusedByLedger: a request id holds no time that PostgreSQL knows, or a source
+            no epoch.
+    """
+    if not events:
+        return 0
+    try:
+        columns = _columns(events)
+    except (ValueError, OverflowError) as error:
+        raise RefusedByLedger(str(error)) from error
+    new: int = await connection.fetchval(_SQL["fold_usage"], *columns)
+    return new
+
+
+def _columns(events: Sequence[UsageEvent]) -> Sequence[Any]:
+    """The events as columns, in the statement's order.
+
+    Comprehensions by column and numbers as one text each: a third of the time that
+    rows, and arrays of objects, take to get to the wire.
+    """
+    usages = [event.data for event in events]
+    voids = [isinstance(event, UsageVoided) for event in events]
+    # few edges, many events: read each source once
+    one_of_each = {event.source: event for event in events}
+    epochs = {source: event.edge.epoch for source, event in one_of_each.items()}
+    return (
+        _array([milliseconds_of(usage.request_id) for usage in usages]),
+        [usage.request_id for usage in usages],
+        _array([usage.part for usage in usages]),
+        _array(voids),
+        [usage.account_id for usage in usages],
+        [usage.key_id for usage in usages],
+        [usage.model for usage in usages],
+        [usage.task for usage in usages],
+        _array([usage.status for usage in usages]),
+        _array([usage.duration_ms for usage in usages]),
+        [epochs[event.source] for event in events],
+        _array([event.sequence for event in events]),
+        *(_array(column) for column in _quantities(usages, voids)),
+    )
+
+
+def _quantities(usages: Sequence[Usage], voids: Sequence[bool]) -> Iterator[Sequence[int]]:
+    """One column for each quantity; what is voided is negative."""
+    for field in Quantities.__struct_fields__:
+        column = [getattr(usage.quantities, field) for usage in usages]
+        if any(voids):
+            column = [-count if void else count for count, void in zip(column, voids, strict=True)]
+        yield column
+
+
+def _array(values: Sequence[int]) -> str:
+    """Integers, or booleans, as PostgreSQL writes an array."""
+    return "{" + _json.encode(values)[1:-1].decode() + "}"
+
+
+async def read_usage(
+    connection: Connection,
+    account_id: UUID,
+    *,
+    bucket: Bucket = "day",
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int = 100,
+) -> UsagePage:
+    """An account's usage by hour, day or month, newest first.
+
+    Args:
+        connection: Where.
+        account_id: Whose.
+        bucket: How long a bucket is; all begin and end in UTC.
+        since: The first instant that counts, to the hour.
+        until: The first instant that no longer counts, to the hour.
+        limit: The most buckets to return.
+    """
+    rows = await connection.fetch(_SQL["read_usage"], account_id, bucket, since, until, limit + 1)
+    return UsagePage(
+        data=[UsageBucket(**row) for row in rows[:limit]],
+        has_more=len(rows) > limit,
+    )

@@ -47,8 +47,8 @@ class ServerUnavailable(DeployError):
 class ChildFailed(DeployError):
     """A process ended that should not have."""
 
-    def __init__(self, name: str, ending: str) -> None:
-        super().__init__(f"{name} {ending}; what it said is above")
+    def __init__(self, name: str, ending: str, last_words: str = "") -> None:
+        super().__init__(f"{name} {ending}" + (f", saying: {last_words}" if last_words else ""))
         self.name = name
 
 

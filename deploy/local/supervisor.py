@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -64,6 +64,7 @@ class _Child:
         self.stopping = asyncio.Event()
         self.ended = asyncio.Event()  # for good
         self.last_end: str | None = None  # how it ended when it should not have
+        self.last_words = ""
 
 
 class Supervisor:
@@ -119,9 +120,10 @@ class Supervisor:
         Raises:
             ChildFailed: it ended with an error.
         """
-        ending = await self._run_once(_Child(program))
+        child = _Child(program)
+        ending = await self._run_once(child)
         if ending != _SUCCESS:
-            raise ChildFailed(program.name, ending)
+            raise ChildFailed(program.name, ending, child.last_words)
 
     async def stop(self, *names: str) -> None:
         """Stop children, one after the other."""
@@ -144,7 +146,7 @@ class Supervisor:
         while not await ready():
             for child in self._children.values():
                 if child.last_end is not None:
-                    raise ChildFailed(child.program.name, child.last_end)
+                    raise ChildFailed(child.program.name, child.last_end, child.last_words)
             if time.monotonic() > until:
                 raise NotReady(what, within_s)
             await asyncio.sleep(POLL_S)
@@ -211,7 +213,7 @@ class Supervisor:
         """Pass on what a child says until it has ended; end it when it is to stop."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                reading = tasks.create_task(self._forward(child.program.name, output))
+                reading = tasks.create_task(self._forward(child, output))
                 stopping = tasks.create_task(_end_when_told(child, process))
                 await process.wait()
                 stopping.cancel()
@@ -223,21 +225,15 @@ class Supervisor:
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
-    async def _forward(self, name: str, output: int) -> None:
+    async def _forward(self, child: _Child, output: int) -> None:
         reader = asyncio.StreamReader()
         transport, _ = await asyncio.get_running_loop().connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb")
         )
         try:
-            rest = b""
-            while chunk := await reader.read(LINE_BYTES):
-                *lines, rest = (rest + chunk).split(b"\n")
-                if len(rest) > LINE_BYTES:
-                    lines, rest = [*lines, rest], b""
-                for line in lines:
-                    self._write(f"{name} | {line.decode(errors='replace')}")
-            if rest:
-                self._write(f"{name} | {rest.decode(errors='replace')}")
+            async for line in _lines(reader):
+                self._write(f"{child.program.name} | {line}")
+                child.last_words = line.strip() or child.last_words
         finally:
             transport.close()
 
@@ -251,6 +247,19 @@ class Supervisor:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+async def _lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
+    """What is read, line by line; a line without end comes in pieces."""
+    rest = b""
+    while chunk := await reader.read(LINE_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        if len(rest) > LINE_BYTES:
+            lines, rest = [*lines, rest], b""
+        for line in lines:
+            yield line.decode(errors="replace")
+    if rest:
+        yield rest.decode(errors="replace")
 
 
 async def _end_when_told(child: _Child, process: asyncio.subprocess.Process) -> None:

@@ -72,7 +72,7 @@ def is_alive(pid: int) -> bool:
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - other processes bring it about
+        while not condition():
             await asyncio.sleep(0.01)
 
 
@@ -183,7 +183,7 @@ async def test_waiting_is_bounded(family: Family) -> None:
 
 
 async def test_a_program_that_fails_is_an_error(family: Family) -> None:
-    with pytest.raises(ChildFailed, match="migrate ended with status 1"):
+    with pytest.raises(ChildFailed, match="migrate ended with status 1, saying: no"):
         await family.children.run(python("migrate", "raise SystemExit('no')"))
 
     assert family.said == ["migrate | no"]

@@ -25,12 +25,14 @@ from deploy.local.postgres import Postgres
 from deploy.local.progress import Progress
 from deploy.local.server import Server
 from deploy.local.supervisor import Program, Supervisor
+from events import broker, streams
 from ledger import accounts, api_keys, key_format
 from ledger.db import acquire, create_pool
 
 PROCESSES: Final = ("consume", "worker", "edge")  # stopped the other way round
 DATABASE: Final = "tollgate"
 ASK_S: Final = 2.0
+BROKER_S: Final = 10.0
 EDGE_S: Final = 60.0
 MODELS_S: Final = 300.0  # a cold disk and two slow cores
 
@@ -138,17 +140,19 @@ async def _bring_up(children: Supervisor, port: int, home: Path, progress: Progr
         raise PortTaken(port)
     kept = read_secrets(home)
     database_url = os.environ.get("TOLLGATE_DATABASE_URL")
-    nats_url = os.environ.get("TOLLGATE_NATS_URL")
     if not database_url:
         database_url = await _start_postgres(children, home, progress)
+    nats_url, nats = os.environ.get("TOLLGATE_NATS_URL"), None
     if not nats_url:
         nats = Nats(home / "nats", free_port())
+        nats_url = nats.url
         with progress.step("starting NATS"):
             await _start_server(children, nats)
-        nats_url = nats.url
     environment = _environment(kept, port, nats_url, database_url)
     with progress.step("migrating the database and the streams"):
         await children.run(_tollgate("migrate", environment))
+        if nats is not None:
+            await _forget_workers(nats.url)
     kept = await _with_demo(kept, home, environment)
     assert kept.demo is not None
     for name in PROCESSES:
@@ -182,6 +186,19 @@ async def _start_postgres(children: Supervisor, home: Path, progress: Progress) 
 async def _start_server(children: Supervisor, server: Server) -> None:
     children.start(Program.of(server))
     await children.until(lambda: asyncio.to_thread(server.answers), server.name)
+
+
+async def _forget_workers(nats_url: str) -> None:
+    """Take back what workers announced that were killed with our own broker.
+
+    It would hold for some seconds more, and we would call models running that are not.
+    """
+    async with asyncio.timeout(BROKER_S):
+        client = await broker.connect(nats_url, "tollgate-up")
+        try:
+            await client.jetstream().purge_stream(streams.MODELS)
+        finally:
+            await client.close()
 
 
 def _environment(kept: Secrets, port: int, nats_url: str, database_url: str) -> Mapping[str, str]:

@@ -87,6 +87,7 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
 def usage_fold() -> ConsumerConfig:
     """The durable consumer that the fold's processes share."""
     return ConsumerConfig(
+        durable_name="usage_fold",
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=30.0,
         max_ack_pending=8 * FETCH,  # fewer than four fetches starve the next one
@@ -97,6 +98,7 @@ def usage_fold() -> ConsumerConfig:
 def stripe_journal() -> ConsumerConfig:
     """The durable consumer that the reconciler's processes share."""
     return ConsumerConfig(
+        durable_name="stripe_journal",
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=30.0,
         max_ack_pending=FETCH,

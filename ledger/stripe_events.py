@@ -13,10 +13,10 @@ _SQL = _sql.load("stripe.sql")
 
 
 class ReceivedEvent(Struct, frozen=True, kw_only=True):
-    """An event with the bytes that were signed, and when the stream took them."""
+    """An event as it was signed, and when the stream took them."""
 
     event: StripeEvent
-    payload: bytes  # UTF-8
+    payload: str  # JSON
     received_at: datetime
 
 
@@ -44,7 +44,7 @@ async def journal(connection: Connection, received: Sequence[ReceivedEvent]) -> 
         [one.event.type for one in received],
         [one.event.created for one in received],
         [one.received_at for one in received],
-        [one.payload.decode() for one in received],
+        [one.payload for one in received],
     )
     return [row["id"] for row in rows]
 

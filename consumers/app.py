@@ -1,0 +1,100 @@
+"""The consumers' process: everything is opened here, and closed in reverse order."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error
+
+from consumers.consumer import Consumer
+from consumers.pull import Pull
+from consumers.settings import Settings
+from consumers.stripe import STRIPE_JOURNAL
+from consumers.usage import USAGE_FOLD
+from events import broker
+from ledger.db import Pool, create_pool
+
+log = structlog.get_logger()
+
+CLOSE_S: Final = 2  # for what is closed to say goodbye
+
+
+class App:
+    """Folds and reconciles until it is told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._connection = Client()
+        self._pulls: list[Pull] = []
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop`, then finish the batches in hand within the drain time.
+
+        Waits for NATS and PostgreSQL where they are away, at the start and later.
+        """
+        async with asyncio.TaskGroup() as tasks:
+            work = tasks.create_task(self._work())
+            await stop.wait()
+            log.info("consumers_stopping")
+            for pull in self._pulls:
+                pull.stop()
+            if self._pulls:
+                await asyncio.wait([work], timeout=self._settings.drain_s)
+            work.cancel()
+        log.info("consumers_stopped")
+
+    async def _work(self) -> None:
+        consumers: list[Consumer[Any]] = [
+            *[USAGE_FOLD] * self._settings.usage_workers,
+            *[STRIPE_JOURNAL] * self._settings.stripe_workers,
+        ]
+        async with _pool(self._settings.database_url, maximum=len(consumers)) as pool:
+            await broker.connect(
+                self._settings.nats_url,
+                "tollgate-consumers",
+                client=self._connection,
+                on_reconnect=self._renew,
+            )
+            try:
+                await self._consume(consumers, pool)
+            finally:
+                await self._disconnect()
+
+    async def _consume(self, consumers: Sequence[Consumer[Any]], pool: Pool) -> None:
+        log.info("consumers_started", workers=len(consumers))
+        async with asyncio.TaskGroup() as tasks:
+            for consumer in consumers:
+                pull = consumer.pull(self._connection, linger_s=self._settings.linger_s)
+                self._pulls.append(pull)
+                tasks.create_task(consumer.work(self._connection, pool, pull))
+
+    async def _renew(self) -> None:
+        for pull in self._pulls:
+            pull.renew()
+
+    async def _disconnect(self) -> None:
+        with contextlib.suppress(Error, TimeoutError):
+            await self._connection.flush(CLOSE_S)  # the last acknowledgements
+        await self._connection.close()
+
+
+@asynccontextmanager
+async def _pool(url: str, *, maximum: int) -> AsyncIterator[Pool]:
+    pool = await create_pool(url, maximum=maximum)
+    try:
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+
+def create_app(settings: Settings) -> App:
+    """The consumers, not yet connected to anything."""
+    return App(settings)

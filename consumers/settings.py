@@ -1,0 +1,19 @@
+"""Everything the consumers read from their environment."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Read once, in main; passed down, never imported."""
+
+    nats_url: str
+    database_url: str
+    usage_workers: Annotated[int, Meta(ge=1)] = 2  # batches at once: one is read as one is written
+    stripe_workers: Annotated[int, Meta(ge=1)] = 1
+    linger_s: Annotated[float, Meta(ge=0, le=5)] = 0.2  # what a batch waits to fill: fewer commits
+    drain_s: Annotated[float, Meta(gt=0)] = 20.0  # from SIGTERM to the last acknowledgement
+
+    def __repr__(self) -> str:
+        return "Settings(...)"  # its URLs may hold secrets

@@ -1,0 +1,41 @@
+"""Journals Stripe's events, and keeps its objects as they leave them."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from nats.aio.msg import Msg
+
+from consumers.consumer import Consumer
+from events import streams, stripe
+from ledger.db import Pool, acquire
+from ledger.stripe_events import ReceivedEvent, journal
+from ledger.stripe_objects import fold_objects
+
+log = structlog.get_logger()
+
+BATCH: Final = 100  # an event may weigh a hundred kilobytes
+
+
+def _decode(message: Msg) -> ReceivedEvent:
+    return ReceivedEvent(
+        event=stripe.decode(message.data),
+        payload=message.data.decode(),
+        received_at=message.metadata.timestamp,
+    )
+
+
+async def _journal(pool: Pool, received: Sequence[ReceivedEvent]) -> None:
+    async with acquire(pool) as connection, connection.transaction():
+        new = await journal(connection, received)
+        await fold_objects(connection, new)
+    log.debug("stripe_journaled", events=len(received), new=len(new))
+
+
+STRIPE_JOURNAL: Final = Consumer(
+    stream=streams.STRIPE,
+    config=streams.stripe_journal(),
+    batch=BATCH,
+    decode=_decode,
+    write=_journal,
+)

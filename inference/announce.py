@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from typing import Final, NoReturn
+from contextlib import suppress
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -32,25 +33,31 @@ class Announcer:
         self._worker_id = worker_id
         self._again = again
         self._served: list[ModelDeclared] = []
+        self._leaving = False
 
     def serve(self, model: ModelDeclared) -> None:
         """Announce this model from now on."""
         self._served.append(model)
         self._again.set()
 
-    async def run(self) -> NoReturn:
-        """Announce, again and again, until cancelled."""
-        while True:
+    def leave(self) -> None:
+        """End `run`, with the word that nothing is served any more."""
+        self._leaving = True
+        self._again.set()
+
+    async def run(self) -> None:
+        """Announce, again and again, until `leave`.
+
+        Not until cancelled: under Python 3.11 nats-py's requests can swallow that
+        (python/cpython#86296).
+        """
+        while not self._leaving:
             self._again.clear()
             await self._announce(time.time() + HOLD_S)
-            try:
-                async with asyncio.timeout(ANNOUNCE_S):
-                    await self._again.wait()
-            except TimeoutError:
-                pass
-
-    async def gone(self) -> None:
-        """Say that nothing is served any more."""
+            if not self._leaving:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(ANNOUNCE_S):
+                        await self._again.wait()
         await self._announce(0.0)
 
     async def _announce(self, until: float) -> None:

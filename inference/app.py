@@ -113,8 +113,8 @@ class Worker:
 
             log.info("worker_leaving")
             consumer.refuse()
-            announcing.cancel()
-            await announcer.gone()
+            announcer.leave()
+            await announcing  # edges know before anything else happens
             async with asyncio.TaskGroup() as leaving:
                 leaving.create_task(_leave(consumer))
                 for _, pipeline in pipelines:

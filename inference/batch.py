@@ -47,6 +47,11 @@ def pack(sizes: Sequence[Size], *, budget: int) -> list[list[int]]:
     return sorted(batches, key=min)
 
 
+def is_full(sizes: Sequence[Size], *, budget: int) -> bool:
+    """Whether a batch has no room for one more row of any length."""
+    return (sum(size.rows for size in sizes) + 1) * max(size.width for size in sizes) > budget
+
+
 def next_batch(waiting: Sequence[Waiting], *, budget: int) -> list[int]:
     """Choose the next batch: one task, the highest priority, the longest wait.
 

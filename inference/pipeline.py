@@ -14,7 +14,7 @@ import structlog
 
 from events.inference import Busy, Expired
 from events.models import Limits
-from inference.batch import Size, Waiting, next_batch
+from inference.batch import Size, Waiting, is_full, next_batch
 from inference.job import Job, Outcome
 from inference.models.model import Model
 from inference.pace import Pace
@@ -148,10 +148,9 @@ class Pipeline:
                 self._to_run.clear()
                 await self._to_run.wait()
                 continue
-            chosen = next_batch(
-                [_waiting(job) for job in self._waiting], budget=self._limits.batch_tokens
-            )
-            if len(chosen) == len(self._waiting) and await self._more_arrived():
+            waiting = [_waiting(job) for job in self._waiting]
+            chosen = next_batch(waiting, budget=self._limits.batch_tokens)
+            if len(chosen) == len(waiting) and await self._grows(waiting):
                 continue
             taken = [self._waiting[position] for position in chosen]
             for job in taken:
@@ -162,11 +161,12 @@ class Pipeline:
             ]
             return taken
 
-    async def _more_arrived(self) -> bool:
+    async def _grows(self, waiting: Sequence[Waiting]) -> bool:
         """Give a batch with room what `batch_wait_ms` grants the first in line."""
         waited_s = time.monotonic() - self._waiting[0].arrived
         left_s = self._limits.batch_wait_ms / 1_000 - waited_s
-        if left_s <= 0:
+        sizes = [one.size for one in waiting]
+        if left_s <= 0 or is_full(sizes, budget=self._limits.batch_tokens):
             return False
         self._to_run.clear()
         try:

@@ -19,6 +19,7 @@ from inference.models.model import Answer, Prepared, text_quantities
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read on import; weights are local or absent
 
 from transformers import AutoModel, AutoTokenizer
+from transformers.utils.logging import disable_progress_bar
 
 Config = TypeVar("Config")
 
@@ -51,6 +52,7 @@ def load(package: str, declared: ModelDeclared) -> "SentenceEncoder":
     if not pooling.pooling_mode_mean_tokens:
         raise ModelUnfit(declared.name, "only mean pooling is supported")
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    disable_progress_bar()  # type: ignore[no-untyped-call]  # a log has no use for it
     model, info = AutoModel.from_pretrained(
         folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **local
     )

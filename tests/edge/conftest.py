@@ -1,0 +1,23 @@
+from collections.abc import AsyncIterator
+
+import pytest
+from nats.aio.client import Client
+
+from ledger.db import Connection
+from tests.edge.running import Edge, running
+
+
+@pytest.fixture
+async def edge(
+    nats: Client, nats_url: str, database_url: str, ledger: Connection
+) -> AsyncIterator[Edge]:
+    async with running(nats, nats_url, database_url, ledger) as started:
+        yield started
+
+
+@pytest.fixture
+async def patient_edge(
+    nats: Client, nats_url: str, database_url: str, ledger: Connection
+) -> AsyncIterator[Edge]:
+    async with running(nats, nats_url, database_url, ledger, deadline_s=30.0) as started:
+        yield started

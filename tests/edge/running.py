@@ -1,0 +1,138 @@
+"""An edge on real HTTP, with a broker and a ledger behind it, and workers that misbehave."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import httpx
+import uvicorn
+from msgspec import Struct
+from msgspec.structs import replace
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from deploy.local.ports import free_port
+from edge.app import create_app
+from edge.settings import Settings
+from events import inference, models, streams
+from events.ids import new_id
+from events.inference import WORKERS, Ask, Reply
+from events.models import ModelAnnounced, ModelDeclared
+from events.usage import Quantities
+from ledger.accounts import Account, create_account
+from ledger.api_keys import ApiKey, create_key
+from ledger.db import Connection
+
+ADMIN_TOKEN = "an-admin-token-for-tests"
+KEY_SECRET = "a-key-secret-for-tests"
+WEBHOOK_SECRET = "whsec_for_tests"
+
+Handler = Callable[[Msg, Ask], Awaitable[None]]
+
+
+class Edge(Struct, frozen=True, kw_only=True):
+    """A running edge, and an account that may call it."""
+
+    url: str
+    port: int
+    account: Account
+    key: ApiKey
+    api_key: str
+    nats: Client
+
+    def client(self, **headers: str) -> httpx.AsyncClient:
+        auth = headers or {"Authorization": f"Bearer {self.api_key}"}
+        return httpx.AsyncClient(base_url=self.url, headers=auth, timeout=30)
+
+    async def metered(self) -> int:
+        """How many usage events there are."""
+        info = await self.nats.jetstream().stream_info(streams.USAGE)
+        return int(info.state.messages)
+
+    async def serve(self, handler: Handler, *, model: str = "rogue", task: str = "echo") -> None:
+        """Be a worker of `model`, answering with `handler`."""
+
+        async def answer(message: Msg) -> None:
+            await handler(message, inference.decode_ask(message.data))
+
+        await self.nats.subscribe(inference.subject(model, task), queue=WORKERS, cb=answer)
+        await self.announce(model=model, task=task)
+
+    async def announce(
+        self, *, model: str = "rogue", task: str = "echo", hold_s: float = 60
+    ) -> None:
+        announced = ModelAnnounced(
+            model=ModelDeclared(name=model, source="test:", tasks=(task,)),
+            worker_id=new_id(),
+            until=time.time() + hold_s,
+        )
+        await self.nats.publish(models.subject(announced), models.encode(announced))
+        async with self.client() as client:
+            async with asyncio.timeout(10):
+                while model not in (await client.get("/v1/models")).text:
+                    await asyncio.sleep(0.01)
+
+
+def answered(result: bytes) -> Reply:
+    return inference.Answered(result, Quantities(input_words=1), inference.Timing())
+
+
+async def reply(message: Msg, answer: Reply) -> None:
+    await message.respond(inference.encode(answer))
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # they are pytest's
+
+
+@asynccontextmanager
+async def running(
+    nats: Client, nats_url: str, database_url: str, ledger: Connection, **settings: object
+) -> AsyncIterator[Edge]:
+    """An edge until the block ends."""
+    await streams.prepare(nats, streams.Sizes())
+    account = await create_account(ledger, "tests")
+    key, plain = await create_key(ledger, account.id, "tests", KEY_SECRET.encode())
+    defaults = Settings(
+        nats_url=nats_url,
+        database_url=database_url,
+        key_secret=KEY_SECRET,
+        admin_token=ADMIN_TOKEN,
+        stripe_webhook_secrets=WEBHOOK_SECRET,
+        deadline_s=2.0,
+        retry_s=0.3,
+        key_ttl_s=0.2,
+    )
+    port = free_port()
+    server = _Server(
+        uvicorn.Config(
+            create_app(replace(defaults, **settings)),
+            port=port,
+            http="edge.http:Protocol",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            server_header=False,
+        )
+    )
+    serving = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(20):
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.01)
+        yield Edge(
+            url=f"http://127.0.0.1:{port}",
+            port=port,
+            account=account,
+            key=key,
+            api_key=plain,
+            nats=nats,
+        )
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving

@@ -1,0 +1,224 @@
+"""Whatever comes in: a 4xx of its own in the one shape, and never a 5xx, a hang or a bill."""
+
+import asyncio
+import gzip
+import hashlib
+import hmac
+import json
+import time
+
+import pytest
+from nats.aio.msg import Msg
+
+from events import streams
+from events.inference import Ask
+from ledger import key_format
+from ledger.api_keys import create_key, revoke_key
+from ledger.db import Connection
+from tests.edge.running import ADMIN_TOKEN, KEY_SECRET, WEBHOOK_SECRET, Edge, answered, reply
+
+MIB = 2**20
+
+
+async def echo(message: Msg, ask: Ask) -> None:
+    await reply(message, answered(ask.input))
+
+
+@pytest.fixture
+async def edge(edge: Edge) -> Edge:
+    await edge.serve(echo, model="good")
+    return edge
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "malformed_json"),
+        (b"{", 400, "malformed_json"),
+        (b"\0", 400, "malformed_json"),
+        (b'{"text": "\xff"}', 400, "malformed_json"),
+        (b'{"text": "a\\u0000"}', 422, "nul_character"),
+        (b'{"text": ' + b"[" * MIB, 422, "invalid_input"),
+        (b"[" * MIB, 422, "invalid_input"),
+        (b'{"text": ""}', 422, "invalid_input"),
+        (b'{"text": "  "}', 422, "invalid_input"),
+        (b'{"text": 1}', 422, "invalid_input"),
+        (b'{"text": "a", "b": ' + b"[" * MIB + b"]" * MIB + b"}", 422, "invalid_input"),
+        (b'{"text": "a"}' + b" " * 11 * MIB, 413, "body_too_large"),
+    ],
+    ids=lambda value: value[:12].decode("latin-1") if isinstance(value, bytes) else str(value),
+)
+async def test_a_bad_body_is_refused(edge: Edge, body: bytes, status: int, code: str) -> None:
+    async with edge.client() as client:
+        response = await client.post("/v1/good/echo", content=body)
+        streamed = await client.post("/v1/good/echo", content=_in_chunks(body))
+
+    for answer in (response, streamed):
+        assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+        assert answer.headers["x-request-id"] == answer.json()["request_id"]
+    assert await edge.metered() == 0
+
+
+async def _in_chunks(body: bytes):  # noqa: ANN202 - an async generator of bytes
+    for start in range(0, len(body), MIB):
+        yield body[start : start + MIB]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "zstd", "GZIP", "identity, gzip"])
+async def test_a_compressed_body_is_refused(edge: Edge, encoding: str) -> None:
+    async with edge.client() as client:
+        body = gzip.compress(b'{"text": "a"}')
+        response = await client.post(
+            "/v1/good/echo", content=body, headers={"Content-Encoding": encoding}
+        )
+
+    assert (response.status_code, response.json()["code"]) == (415, "compressed_body")
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/v1/*/echo", "unknown_model"),
+        ("/v1/>/echo", "unknown_model"),
+        ("/v1/good.*/echo", "unknown_model"),
+        ("/v1/good%2Eecho/echo", "unknown_model"),
+        ("/v1/%3E/echo", "unknown_model"),
+        ("/v1/%00/echo", "unknown_model"),
+        ("/v1/%FF/echo", "unknown_model"),
+        ("/v1/good%20/echo", "unknown_model"),
+        ("/v1/" + "m" * 5_000 + "/echo", "unknown_model"),
+        ("/v1/good/nothing", "unknown_task"),
+        ("/v1/good/entities", "unknown_task"),
+        ("/v1/good/*", "unknown_task"),
+        ("/v1/gpu/good/nothing", "unknown_task"),
+        ("/v1/good", "not_found"),
+        ("/v1//echo", "not_found"),
+        ("/v1/good/echo/more", "not_found"),
+        ("/nowhere", "not_found"),
+        ("/v1/admin/nothing", "not_found"),
+    ],
+)
+async def test_a_path_that_leads_nowhere_is_a_404(edge: Edge, path: str, code: str) -> None:
+    async with edge.client() as client:
+        response = await client.post(path, json={"text": "a"})
+
+    assert (response.status_code, response.json()["code"]) == (404, code), response.text
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
+async def test_another_method_is_a_405(edge: Edge, method: str) -> None:
+    async with edge.client() as client:
+        inference = await client.request(method, "/v1/good/echo")
+        other = await client.request(method, "/webhooks/stripe")
+
+    assert (inference.status_code, inference.json()["code"]) == (405, "method_not_allowed")
+    assert (other.status_code, other.json()["code"]) == (405, "method_not_allowed")
+
+
+async def test_every_kind_of_bad_key_has_its_own_401(edge: Edge, ledger: Connection) -> None:
+    stranger = key_format.mint(b"another secret").plain
+    revoked, plain = await create_key(ledger, edge.account.id, "", KEY_SECRET.encode())
+    await revoke_key(ledger, revoked.id)
+    headers = {
+        "missing_key": "",
+        "malformed_key": f"Bearer {edge.api_key[:-1]}X",
+        "unknown_key": f"Bearer {stranger}",
+        "revoked_key": f"Bearer {plain}",
+    }
+    for code, value in headers.items():
+        for path in ("/v1/good/echo", "/v1/usage"):
+            async with edge.client(Authorization=value) as client:
+                method = "POST" if path.endswith("echo") else "GET"
+                response = await client.request(method, path)
+            assert (response.status_code, response.json()["code"]) == (401, code)
+            assert response.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_a_key_is_no_admin_token(edge: Edge) -> None:
+    async with edge.client() as client:
+        refused = await client.post("/v1/admin/accounts", json={"name": "x"})
+    async with edge.client(Authorization=f"Bearer {ADMIN_TOKEN}") as client:
+        blank = await client.post("/v1/admin/accounts", json={"name": " "})
+        unknown = await client.post("/v1/admin/accounts", json={"name": "x", "plan": "y"})
+        nobody = await client.post(f"/v1/admin/accounts/{edge.key.account_id}x/keys", json={})
+        no_key = await client.delete("/v1/admin/keys/nothing")
+
+    assert (refused.status_code, refused.json()["code"]) == (401, "admin_token_needed")
+    assert blank.status_code == unknown.status_code == 400
+    assert nobody.status_code == no_key.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["bucket=week", "from=yesterday", "limit=0", "limit=x", "limit=100000", "to=9999999"],
+)
+async def test_a_bad_query_names_its_parameter(edge: Edge, query: str) -> None:
+    async with edge.client() as client:
+        response = await client.get(f"/v1/usage?{query}")
+
+    assert (response.status_code, response.json()["code"]) == (400, "invalid_parameter")
+    assert response.json()["error"]["param"] == query.partition("=")[0]
+
+
+def signed(body: bytes, secret: str = WEBHOOK_SECRET, age_s: int = 0) -> dict[str, str]:
+    at = int(time.time()) - age_s
+    digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
+    return {"Stripe-Signature": f"t={at},v1={digest}"}
+
+
+async def test_forged_and_stale_webhooks_are_refused_and_not_stored(edge: Edge) -> None:
+    body = json.dumps({"id": "evt_1", "type": "customer.created"}).encode()
+    async with edge.client() as client:
+        good = await client.post("/webhooks/stripe", content=body, headers=signed(body))
+        for headers in (
+            {},
+            {"Stripe-Signature": "nonsense"},
+            signed(body, secret="whsec_forged"),
+            signed(body, age_s=301),
+            signed(body, age_s=-301),
+            signed(body + b" "),
+        ):
+            bad = await client.post("/webhooks/stripe", content=body, headers=headers)
+            assert (bad.status_code, bad.json()["code"]) == (400, "bad_signature")
+        huge = await client.post("/webhooks/stripe", content=b"x" * 11 * MIB)
+
+    assert good.status_code == 202
+    assert huge.status_code == 413
+    state = (await edge.nats.jetstream().stream_info(streams.STRIPE)).state
+    assert state.messages == 1
+
+
+async def test_signed_nonsense_is_stored_to_be_looked_at(edge: Edge) -> None:
+    async with edge.client() as client:
+        for body in (b"[]", b"{}", b"null", b"\xff", b"[" * 10_000, b'{"type": "a..b *>"}'):
+            response = await client.post("/webhooks/stripe", content=body, headers=signed(body))
+            assert response.status_code == 202, body
+
+    state = (await edge.nats.jetstream().stream_info(streams.STRIPE)).state
+    assert state.messages == 6
+
+
+@pytest.mark.parametrize(
+    "request_bytes",
+    [
+        b"\0\0\0\0\r\n\r\n",
+        b"GET\r\n\r\n",
+        b"POST /v1/good/echo HTTP/1.1\r\nContent-Length: minus\r\n\r\n",
+        b"POST /v1/good/echo HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_gets_the_same_shape_and_a_closed_door(
+    edge: Edge, request_bytes: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    writer.write(request_bytes)
+    async with asyncio.timeout(5):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["code"] == "malformed_request"

@@ -1,0 +1,70 @@
+import pytest
+
+from events.ids import new_id
+from ledger import key_format
+from ledger.accounts import create_account, find_account, list_accounts
+from ledger.api_keys import create_key, find_key, list_keys, revoke_key
+from ledger.db import Connection
+from ledger.errors import AccountExists, UnknownAccount
+
+SECRET = b"a secret of the server's"
+
+
+async def test_a_key_leads_to_its_account(ledger: Connection) -> None:
+    account = await create_account(ledger, "Ada")
+
+    key, plain = await create_key(ledger, account.id, "laptop", SECRET)
+
+    assert key.id == key_format.public_id(plain)
+    assert await find_key(ledger, key_format.digest(plain, SECRET)) == key
+    assert await find_account(ledger, key.account_id) == account
+
+
+async def test_the_ledger_keeps_nothing_that_opens_a_door(ledger: Connection) -> None:
+    account = await create_account(ledger, "Ada")
+    _, plain = await create_key(ledger, account.id, "laptop", SECRET)
+
+    row = await ledger.fetchval("SELECT api_keys::text FROM api_keys")
+
+    assert plain[14:] not in row
+
+
+async def test_a_revoked_key_is_found_as_revoked_for_good(ledger: Connection) -> None:
+    account = await create_account(ledger, "Ada")
+    key, plain = await create_key(ledger, account.id, "laptop", SECRET)
+
+    revoked = await revoke_key(ledger, key.id)
+    again = await revoke_key(ledger, key.id)
+
+    assert revoked
+    assert revoked.revoked_at
+    assert again == revoked == await find_key(ledger, key_format.digest(plain, SECRET))
+
+
+async def test_what_is_unknown_is_none(ledger: Connection) -> None:
+    assert await find_account(ledger, new_id()) is None
+    assert await find_key(ledger, b"\0" * 32) is None
+    assert await revoke_key(ledger, "nobody") is None
+
+
+async def test_accounts_and_keys_are_listed_oldest_first(ledger: Connection) -> None:
+    ada, bob = [await create_account(ledger, name) for name in ("Ada", "Bob")]
+    first, _ = await create_key(ledger, ada.id, "one", SECRET)
+    other, _ = await create_key(ledger, bob.id, "other", SECRET)
+    second, _ = await create_key(ledger, ada.id, "two", SECRET)
+
+    assert await list_accounts(ledger) == [ada, bob]
+    assert await list_keys(ledger, ada.id) == [first, second]
+    assert await list_keys(ledger) == [first, other, second]
+
+
+async def test_errors_carry_the_account(ledger: Connection) -> None:
+    account = await create_account(ledger, "Ada")
+    nobody = new_id()
+
+    with pytest.raises(AccountExists) as exists:
+        await create_account(ledger, "Eve", account_id=account.id)
+    with pytest.raises(UnknownAccount) as unknown:
+        await create_key(ledger, nobody, "laptop", SECRET)
+
+    assert (exists.value.account_id, unknown.value.account_id) == (account.id, nobody)

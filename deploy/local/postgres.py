@@ -29,6 +29,7 @@ PACKAGES: Final = ("postgresql-17", "postgresql-17-timescaledb")
 INSTALL_S: Final = 900.0  # for another installation to finish
 CONNECT_S: Final = 1
 
+_CAP_DAC_READ_SEARCH: Final = 2  # linux/capability.h
 _ADVICE: Final = "set TOLLGATE_DATABASE_URL to a PostgreSQL of your own"
 _SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
@@ -108,12 +109,16 @@ class Postgres(Server):
         if os.geteuid() != 0:
             return ()
         user = pwd.getpwnam("nobody")
-        kept = "" if _is_open_to_all(self.home) and _is_open_to_all(BIN) else ",+dac_read_search"
+        kept, bits = "", []
+        if not (_is_open_to_all(self.home) and _is_open_to_all(BIN)):
+            # access(2) would otherwise look away from the right that is kept
+            kept, bits = f",+{_right_to_pass()}", ["--securebits=+no_setuid_fixup"]
         return [
             "setpriv",
             f"--reuid={user.pw_uid}",
             f"--regid={user.pw_gid}",
             "--clear-groups",
+            *bits,
             f"--inh-caps=-all{kept}",
             f"--ambient-caps=-all{kept}",
             f"--bounding-set=-all{kept}",
@@ -187,6 +192,16 @@ class Postgres(Server):
                 "PostgreSQL", said[-1], f"choose another --home than {self.home}, or {_ADVICE}"
             )
         part.rename(self.data)
+
+
+def _right_to_pass() -> str:
+    """The least of our rights that lets a process through any folder, as setpriv calls it.
+
+    Containers often keep the first from root, and leave it the second.
+    """
+    status = Path("/proc/self/status").read_text()
+    ours = int(status.partition("CapPrm:")[2].split()[0], base=16)
+    return "dac_read_search" if ours & 1 << _CAP_DAC_READ_SEARCH else "dac_override"
 
 
 def _is_open_to_all(path: Path) -> bool:

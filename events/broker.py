@@ -73,3 +73,18 @@ async def connect(
         **options(name, on_reconnect=on_reconnect),
     )
     return connection
+
+
+async def settle(connection: Client) -> None:
+    """Wait until the broker has heard of every subscription made and ended so far.
+
+    nats-py's `flush` overtakes them: its PING goes to the socket at once, and theirs
+    wait for a task that writes. Whoever asks after one flush may find nobody, and
+    `Subscription.drain`, which relies on one, drops what arrives meanwhile. A second
+    PING is written after all of it.
+
+    Raises:
+        nats.errors.Error: the broker is away.
+    """
+    await connection.flush()
+    await connection.flush()

@@ -12,7 +12,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error, MaxPayloadError
 
-from events import inference
+from events import broker, inference
 from events.inference import HEARTBEAT_S, WORKERS, Answered, Busy, Refused, Reply, Working
 from events.tasks.task import Task
 from inference.job import Job, Outcome, Ran
@@ -44,7 +44,7 @@ class Consumer:
                 cb=self._taker(model, task, pipeline),
             )
             self._subscriptions.append(subscription)
-        await self._client.flush()
+        await broker.settle(self._client)
 
     def _taker(
         self, model: str, task: Task, pipeline: Pipeline
@@ -94,13 +94,20 @@ class Consumer:
         self._leaving = True
 
     async def leave(self) -> None:
-        """Leave the queue groups, once all that was sent to us is here."""
-        for subscription in self._subscriptions:
-            try:
-                # drain and not unsubscribe, which drops what has arrived and waits
-                await asyncio.wait_for(subscription.drain(), LEAVE_S)  # type: ignore[no-untyped-call]  # nats-py has few types
-            except (Error, OSError, TimeoutError) as error:
-                log.warning("leave_failed", subject=subscription.subject, error=repr(error))
+        """Leave the queue groups, once all that was sent to us is here and answered.
+
+        Neither of nats-py's own ways will do: `unsubscribe` drops what has arrived and
+        waits, `drain` what arrives while the broker hears of it (see `broker.settle`).
+        """
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                for subscription in self._subscriptions:
+                    await self._client._send_unsubscribe(subscription._id)  # noqa: SLF001 - see above
+                await broker.settle(self._client)
+                for subscription in self._subscriptions:
+                    await subscription.drain()  # type: ignore[no-untyped-call]  # nats-py has few types
+        except (Error, OSError, TimeoutError) as error:
+            log.warning("leave_failed", error=repr(error))
 
     async def _reply(self, subject: str, reply: Reply) -> None:
         await self._publish(subject, inference.encode(reply))

@@ -2,11 +2,13 @@
 SET LOCAL lock_timeout = '3s';
 
 -- TimescaleDB where the server has it: in shared_preload_libraries, which is when
--- its loader has defined this setting, and not merely on the disk. (CREATE EXTENSION
--- without the preload ends the whole session.)
+-- its loader has defined this setting, and not merely on the disk. Without the
+-- preload, CREATE EXTENSION ends the whole session.
 DO $$
 BEGIN
-    IF current_setting('timescaledb.max_background_workers', true) IS NOT NULL THEN
+    IF EXISTS (
+        SELECT FROM pg_settings WHERE name = 'timescaledb.max_background_workers'
+    ) THEN
         CREATE EXTENSION IF NOT EXISTS timescaledb;
     END IF;
 EXCEPTION WHEN insufficient_privilege THEN

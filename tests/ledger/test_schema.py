@@ -1,7 +1,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from uuid import uuid4
@@ -10,11 +10,14 @@ import asyncpg
 import psycopg
 import pytest
 
+from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres
 from ledger import _sql
 from ledger.db import Connection
 from ledger.errors import LedgerUnavailable
 from ledger.migrate import migrate, pending
+from ledger.usage import fold_usage
+from tests.usage import a_usage, recorded
 
 SQL = files("ledger").joinpath("sql")
 # what there is, apart from yoyo's own and what TimescaleDB adds to a hypertable
@@ -76,6 +79,25 @@ async def test_usage_events_are_a_hypertable_where_there_is_timescale(ledger: Co
 
     assert row
     assert tuple(row) == ("usage_events", "started_at", "1 day")
+
+
+class Plain(Postgres):
+    """The same server as one that never heard of TimescaleDB."""
+
+    @property
+    def argv(self) -> Sequence[str]:
+        return [option for option in super().argv if "shared_preload_libraries" not in option]
+
+
+async def test_plain_postgresql_has_the_same_schema(ledger: Connection, tmp_path: Path) -> None:
+    with Plain(tmp_path / "plain", free_port()) as server:
+        url = server.create("plain")
+        await asyncio.to_thread(migrate, url)
+        plain = await asyncpg.connect(url)
+
+        assert await plain.fetch(CATALOG) == await ledger.fetch(CATALOG)
+        assert await fold_usage(plain, [recorded(a_usage())]) == 1
+        await plain.close()
 
 
 def test_migrations_are_applied_once(empty_url: str) -> None:

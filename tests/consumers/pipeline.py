@@ -1,0 +1,107 @@
+"""The consumers inside the test's own loop, or as a process that a test may kill."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from consumers.app import create_app
+from consumers.settings import Settings
+from events import streams, usage
+from events.usage import UsageEvent
+from ledger.db import Connection
+
+SMALL = streams.Sizes(usage_bytes=64 * streams.MIB, stripe_bytes=64 * streams.MIB)
+PROCESS = """
+import asyncio, sys
+from consumers.app import create_app
+from consumers.settings import Settings
+settings = Settings(nats_url=sys.argv[1], database_url=sys.argv[2], linger_s=0.01)
+asyncio.run(create_app(settings).run(asyncio.Event()))
+"""
+
+
+async def until(condition: Callable[[], Awaitable[object]], timeout_s: float = 40.0) -> None:
+    """Wait for a condition, not for a duration."""
+    async with asyncio.timeout(timeout_s):
+        while not await condition():
+            await asyncio.sleep(0.02)
+
+
+class Pipeline:
+    """The broker and the ledger of one test, and what can be asked of them."""
+
+    def __init__(self, nats: Client, ledger: Connection, nats_url: str, database_url: str) -> None:
+        self.nats = nats
+        self.ledger = ledger
+        self.nats_url = nats_url
+        self.database_url = database_url
+
+    @asynccontextmanager
+    async def consuming(self, **changes: Any) -> AsyncIterator[None]:
+        """Run the consumers; they have to stop cleanly, too."""
+        settings: dict[str, Any] = {
+            "nats_url": self.nats_url,
+            "database_url": self.database_url,
+            "linger_s": 0.01,
+        }
+        stop = asyncio.Event()
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(create_app(Settings(**settings | changes)).run(stop))
+            try:
+                yield
+            finally:
+                stop.set()
+
+    async def a_process(self) -> asyncio.subprocess.Process:
+        """The consumers in a process of their own."""
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-c", PROCESS, self.nats_url, self.database_url
+        )
+
+    async def publish(self, subject: str, *bodies: bytes) -> None:
+        jetstream = self.nats.jetstream()
+        await asyncio.gather(*[jetstream.publish(subject, body) for body in bodies])
+
+    async def deliver(self, *events: UsageEvent, times: int = 1) -> None:
+        """State usage, without the message ids that would let the stream drop repeats."""
+        jetstream = self.nats.jetstream()
+        for event in events * times:
+            await jetstream.publish(usage.subject(event.data), usage.encode(event))
+
+    async def settled(self, stream: str = streams.USAGE) -> bool:
+        """Whether nothing of the stream is waiting, and nothing in somebody's hands."""
+        durable = {streams.USAGE: "usage_fold", streams.STRIPE: "stripe_journal"}[stream]
+        consumer = await self.nats.jetstream().consumer_info(stream, durable)
+        return not consumer.num_pending and not consumer.num_ack_pending
+
+    async def until_settled(self, stream: str = streams.USAGE) -> None:
+        async def settled() -> bool:
+            return await self.settled(stream)
+
+        await until(settled)
+
+    async def requests(self) -> int:
+        """How many requests the totals count."""
+        query = "SELECT coalesce(sum(requests), 0)::bigint FROM usage_totals"
+        count: int = await self.ledger.fetchval(query)
+        return count
+
+    async def parked(self) -> list[Msg]:
+        """What was parked, oldest first."""
+        jetstream = self.nats.jetstream()
+        state = (await jetstream.stream_info(streams.PARKED)).state
+        subscription = await jetstream.pull_subscribe("parked.>", stream=streams.PARKED)
+        messages = await subscription.fetch(state.messages) if state.messages else []
+        await subscription.unsubscribe()
+        return messages
+
+
+async def kill(process: asyncio.subprocess.Process) -> None:
+    process.send_signal(signal.SIGKILL)
+    await process.wait()

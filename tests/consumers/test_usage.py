@@ -208,7 +208,7 @@ async def test_a_stop_hands_back_what_was_not_begun(pipeline: Pipeline) -> None:
 
             async def taken() -> bool:
                 consumer = await pipeline.nats.jetstream().consumer_info("USAGE", "usage_fold")
-                return consumer.num_pending == 0
+                return not consumer.num_pending
 
             await until(taken)
 

@@ -174,7 +174,7 @@ def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> Res
 def _query_name(request: Request[Any, Any, Any], argument: str | None) -> str | None:
     """What the caller calls a handler's argument: `from` is no name for one in Python."""
     field = request.route_handler.parsed_fn_signature.parameters.get(argument or "")
-    return getattr(field and field.kwarg_definition, "query", None) or argument
+    return getattr(field and field.kwarg_definition, "name", None) or argument
 
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import asyncpg
+import hypothesis
 import psycopg
 import pytest
 from nats.aio.client import Client
@@ -16,6 +17,10 @@ from deploy.local.postgres import Postgres
 from events import broker
 from ledger.db import Connection
 from ledger.migrate import migrate
+
+# two shared cores: how long one example takes says nothing
+hypothesis.settings.register_profile("tollgate", deadline=None)
+hypothesis.settings.load_profile("tollgate")
 
 TEMPLATE = "template_tollgate"
 

@@ -64,12 +64,12 @@ class Link:
             return
         pair = writer, server_writer
         self._pairs.add(pair)
-        try:
+        # cancelled only by `stop`; asyncio would log it as an error of ours
+        with contextlib.suppress(asyncio.CancelledError):
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._pump(reader, server_writer, replies=False))
                 both.create_task(self._pump(server_reader, writer, replies=True))
-        finally:
-            self._pairs.discard(pair)
+        self._pairs.discard(pair)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, replies: bool

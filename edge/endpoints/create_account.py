@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from litestar.di import NamedDependency
+from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
@@ -16,7 +17,7 @@ class NewAccount(Struct, frozen=True, forbid_unknown_fields=True):
     name: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\S[^\x00]*$")]
 
 
-async def post_account(data: NewAccount, pool: NamedDependency[Pool]) -> Account:
+async def post_account(data: JSONBody[NewAccount], pool: NamedDependency[Pool]) -> Account:
     """Make an account; it has no keys yet."""
     async with acquire(pool) as connection:
         return await create_account(connection, data.name)

@@ -4,6 +4,7 @@ from typing import Annotated
 from uuid import UUID
 
 from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
@@ -26,8 +27,8 @@ class CreatedKey(Struct, frozen=True):
 
 
 async def post_key(
-    account_id: UUID,
-    data: NewKey,
+    account_id: FromPath[UUID],
+    data: JSONBody[NewKey],
     pool: NamedDependency[Pool],
     settings: NamedDependency[Settings],
 ) -> CreatedKey:

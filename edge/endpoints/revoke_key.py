@@ -1,6 +1,7 @@
 """An API key's end."""
 
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from edge.endpoint import API, Admin, route
 from edge.errors import NotFound
@@ -8,7 +9,7 @@ from ledger.api_keys import ApiKey, revoke_key
 from ledger.db import Pool, acquire
 
 
-async def delete_key(key_id: str, pool: NamedDependency[Pool]) -> ApiKey:
+async def delete_key(key_id: FromPath[str], pool: NamedDependency[Pool]) -> ApiKey:
     """Revoke a key; every edge refuses it within `key_ttl_s`.
 
     Raises:

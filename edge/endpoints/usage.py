@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from typing import Annotated
 
 from litestar.di import NamedDependency
-from litestar.params import QueryParameter
+from litestar.params import FromQuery, QueryParameter
 
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
@@ -18,7 +18,7 @@ async def get_usage(
     *,
     caller: NamedDependency[Caller],
     pool: NamedDependency[Pool],
-    bucket: Bucket = "day",
+    bucket: FromQuery[Bucket] = "day",
     since: Annotated[datetime | None, QueryParameter(name="from", description="RFC 3339")] = None,
     until: Annotated[datetime | None, QueryParameter(name="to", description="RFC 3339")] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=MAX_BUCKETS)] = 100,

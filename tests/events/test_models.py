@@ -1,0 +1,48 @@
+from pathlib import Path
+
+import pytest
+
+from events.errors import BadModelsFile
+from events.models import read_models
+
+GOOD = """
+[[model]]
+name = "echo"
+source = "echo:"
+tasks = ["echo"]
+"""
+
+
+def test_models_are_read_in_the_files_order(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(GOOD + GOOD.replace('"echo"\nsource', '"another"\nsource'))
+
+    assert list(read_models(path)) == ["echo", "another"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (GOOD + GOOD, "declared twice"),
+        (GOOD.replace("tasks", "taks"), "taks"),
+        (GOOD.replace('["echo"]', "[]"), "tasks"),
+        (GOOD.replace('name = "echo"', 'name = "admin"'), "taken by a route"),
+        (GOOD.replace('name = "echo"', 'name = "a b"'), "name"),
+        (GOOD + "limits.batch_tokens = 0", "batch_tokens"),
+        ("[[model]", "line 1"),
+        ("", "model"),
+    ],
+)
+def test_a_bad_models_file_says_what_is_wrong(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "models.toml"
+    path.write_text(text)
+
+    with pytest.raises(BadModelsFile, match=reason) as caught:
+        read_models(path)
+
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_models_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(BadModelsFile, match="No such file"):
+        read_models(tmp_path / "none.toml")

@@ -1,0 +1,130 @@
+"""Processes die under load, and the books still balance.
+
+The invariant: answered ⊆ billed ⊆ asked, each request once, and the totals are the sum
+of the events. What is billed and not answered was in flight when an edge died.
+
+Each fault has a control: the same test against a sabotaged system must find the books
+wrong, or the test would prove nothing.
+"""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from msgspec import Struct
+
+from tests.system.load import Load, under_load
+from tests.system.system import System, running, until
+
+KILLS = 3
+
+
+class Books(Struct):
+    """What the ledger has of this load."""
+
+    billed: Counter[UUID]  # how often each request is billed; voids take one away
+    events: int
+    totals: int
+
+
+async def read_books(system: System) -> Books:
+    await system.settled()
+    connection = await system.database()
+    try:
+        rows = await connection.fetch("SELECT request_id, requests FROM usage_events")
+        totals = await connection.fetchval("SELECT coalesce(sum(requests), 0) FROM usage_totals")
+    finally:
+        await connection.close()
+    billed: Counter[UUID] = Counter()
+    for row in rows:
+        billed[row["request_id"]] += row["requests"]
+    return Books(billed=billed, events=sum(row["requests"] for row in rows), totals=int(totals))
+
+
+def check(load: Load, books: Books) -> None:
+    """See that the books balance."""
+    billed = {request_id for request_id, times in books.billed.items() if times}
+    answered = set(load.answered)
+    assert len(load.answered) > 100, load.statuses  # it was a load
+    assert set(books.billed.values()) <= {0, 1}, "a request is billed more than once"
+    assert answered <= billed, f"{len(answered - billed)} answers are not billed"
+    assert not set(load.refused) & billed, "a refused request is billed"
+    assert len(billed - answered) <= load.broken, "more is billed than was asked"
+    assert books.totals == books.events == len(billed), "totals are not the sum of events"
+
+
+async def kill_under_load(system: System, name: str) -> Load:
+    """Kill a process several times under load, and go on until answers come again."""
+    async with under_load(system) as load:
+        for _ in range(KILLS):
+            await progress(load)
+            system.kill(name)
+        await progress(load)
+    return load
+
+
+async def progress(load: Load) -> None:
+    """Wait until the system has answered a good number of further requests."""
+    goal = len(load.answered) + 200
+    await until(lambda: len(load.answered) >= goal, 60)
+
+
+@pytest.mark.parametrize("name", ["edge", "worker", "consume", "nats", "postgres"])
+async def test_the_books_balance_whoever_is_killed_under_load(home: Path, name: str) -> None:
+    async with running(home) as system:
+        load = await kill_under_load(system, name)
+
+        check(load, await read_books(system))
+
+
+async def test_control_an_edge_that_answers_before_it_meters_is_found_out(home: Path) -> None:
+    async with running(home, sabotage="publish_after_answering") as system:
+        load = await kill_under_load(system, "edge")
+
+        with pytest.raises(AssertionError, match="answers are not billed"):
+            check(load, await read_books(system))
+
+
+async def test_control_a_consumer_that_acknowledges_before_the_commit_is_found_out(
+    home: Path,
+) -> None:
+    async with running(home, sabotage="acknowledge_before_the_commit") as system:
+        load = await kill_under_load(system, "consume")
+
+        with pytest.raises(AssertionError, match="answers are not billed"):
+            check(load, await read_books(system))
+
+
+async def test_a_consumer_killed_between_commit_and_acknowledgement_counts_nothing_twice(
+    home: Path,
+) -> None:
+    async with running(home, sabotage="dawdle_after_the_commit") as system:
+        load = await kill_under_load(system, "consume")
+
+        check(load, await read_books(system))
+
+
+async def test_control_a_ledger_without_its_key_is_found_out(home: Path) -> None:
+    async with running(home, sabotage="dawdle_after_the_commit") as system:
+        connection = await system.database()
+        await connection.execute("ALTER TABLE usage_events DROP CONSTRAINT usage_events_pkey")
+        await connection.close()
+        load = await kill_under_load(system, "consume")
+
+        with pytest.raises(AssertionError, match="billed more than once"):
+            check(load, await read_books(system))
+
+
+async def test_nothing_is_left_when_it_is_told_to_stop(home: Path) -> None:
+    async with running(home) as system:
+        pids = [int(path.read_text()) for path in (home / "run").glob("*.pid")]
+        assert len(pids) == 5
+        system.process.terminate()
+        await asyncio.wait_for(system.process.wait(), 60)
+
+    assert system.process.returncode == 0
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert not list((home / "run").glob("*.pid"))
+    assert not (home / "ready.json").exists()

@@ -1,0 +1,1 @@
+"""How Tollgate is started: the command, the processes, the servers of one machine."""

@@ -1,6 +1,8 @@
 """Settings from the environment: TOLLGATE_NATS_URL is the field `nats_url`."""
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -9,12 +11,27 @@ from msgspec import Struct
 from deploy.errors import DeployError
 
 PREFIX: Final = "TOLLGATE_"
+ENVIRONMENT_FILE: Final = "environment.json"  # in a home, while `tollgate up` runs on it
 
 S = TypeVar("S", bound=Struct)
 
 
 class BadSettings(DeployError):
     """A variable is missing or wrong; the message names it."""
+
+
+def environment_for_commands() -> Mapping[str, str]:
+    """The environment, completed by a `tollgate up` that runs in this folder.
+
+    Its home is TOLLGATE_HOME, or ``.tollgate`` here. So that what is typed into another
+    terminal finds its servers; the processes themselves read their environment alone.
+    """
+    path = Path(os.environ.get("TOLLGATE_HOME", ".tollgate")) / ENVIRONMENT_FILE
+    try:
+        running = msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.DecodeError):
+        running = {}
+    return {**running, **os.environ}
 
 
 def read_settings(kind: type[S], environment: Mapping[str, str], **given: Any) -> S:  # noqa: ANN401

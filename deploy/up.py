@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 from msgspec import Struct
 
+from deploy.environment import ENVIRONMENT_FILE, PREFIX
 from deploy.errors import PortTaken
 from deploy.local import postgres
 from deploy.local.home import Demo, Secrets, claimed, read_secrets, write_privately, write_secrets
@@ -86,7 +87,11 @@ async def up(*, port: int, home: Path, ready_file: Path | None = None) -> None:
         DeployError: it does not come up, and why; whatever ran is stopped again.
     """
     progress = Progress()
-    with claimed(home) as place, _gone_afterwards(ready_file):
+    with (
+        claimed(home) as place,
+        _gone_afterwards(ready_file),
+        _gone_afterwards(place / ENVIRONMENT_FILE),
+    ):
         async with _until_told(), Supervisor(place / "run", write=progress.say) as children:
             ready = await _bring_up(children, port, place, progress)
             progress.say(_BANNER.format(url=ready.url, api_key=ready.api_key, home=place))
@@ -149,6 +154,11 @@ async def _bring_up(children: Supervisor, port: int, home: Path, progress: Progr
         with progress.step("starting NATS"):
             await _start_server(children, nats)
     environment = _environment(kept, port, nats_url, database_url)
+    # for `tollgate usage` and its like, typed into another terminal
+    write_privately(
+        home / ENVIRONMENT_FILE,
+        {name: value for name, value in environment.items() if name.startswith(PREFIX)},
+    )
     with progress.step("migrating the database and the streams"):
         await children.run(_tollgate("migrate", environment))
         if nats is not None:

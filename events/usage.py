@@ -36,7 +36,9 @@ class Usage(Struct, frozen=True, kw_only=True):
     """What was used, by whom: one finished request, or one part of a long stream."""
 
     request_id: UUID  # version 7, minted by the edge; its time is the row's time
-    part: Count = 0  # with request_id the idempotency key, all the way down
+    part: Annotated[int, Meta(ge=0, le=2**31 - 1)] = (
+        0  # with request_id the idempotency key, all the way down
+    )
     account_id: UUID
     key_id: str  # the key's public id
     model: str

@@ -1,6 +1,5 @@
 """`tollgate keys`."""
 
-import os
 from typing import Annotated
 from uuid import UUID
 
@@ -9,7 +8,7 @@ from msgspec import Struct
 
 from deploy.commands.ledger import ask
 from deploy.commands.output import AsJson, print_json, show
-from deploy.environment import read_settings
+from deploy.environment import environment_for_commands, read_settings
 from deploy.errors import DeployError
 from edge.settings import Secret
 from ledger import api_keys
@@ -36,7 +35,7 @@ def create(
     as_json: AsJson = False,
 ) -> None:
     """Make an API key for an account. It is shown this once."""
-    secret = read_settings(KeySettings, os.environ).key_secret
+    secret = read_settings(KeySettings, environment_for_commands()).key_secret
 
     key, plain = ask(
         lambda connection: api_keys.create_key(connection, account_id, name, secret.encode())

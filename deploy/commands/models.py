@@ -1,13 +1,12 @@
 """`tollgate models`."""
 
 import asyncio
-import os
 from pathlib import Path
 
 from msgspec import Struct
 
 from deploy.commands.output import AsJson, show
-from deploy.environment import read_settings
+from deploy.environment import environment_for_commands, read_settings
 from deploy.errors import DeployError
 from edge.catalogue import Catalogue
 from events import broker
@@ -38,7 +37,7 @@ class BrokerSilent(DeployError):
 
 def list_models(*, as_json: AsJson = False) -> None:
     """List the declared models, and whether workers serve them now."""
-    settings = read_settings(ModelsSettings, os.environ)
+    settings = read_settings(ModelsSettings, environment_for_commands())
     rows = asyncio.run(_rows(settings))
     show(rows, ("name", "tasks", "running", "workers", "source", "device"), as_json=as_json)
 

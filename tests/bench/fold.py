@@ -126,7 +126,7 @@ async def _from_stream(nats_url: str, database_url: str) -> float:
         started, first = time.perf_counter(), count
         while (count := await connection.fetchval(query)) < EVENTS:
             await asyncio.sleep(0.05)
-        rate = (EVENTS - first) / (time.perf_counter() - started)
+        rate: float = (EVENTS - first) / (time.perf_counter() - started)
     finally:
         consumer.terminate()
         await consumer.wait()

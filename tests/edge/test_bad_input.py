@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 import time
+from collections.abc import AsyncIterator
 from itertools import product
 
 import pytest
@@ -60,7 +61,7 @@ async def test_a_bad_body_is_refused(edge: Edge, subtests: pytest.Subtests) -> N
     assert await edge.metered() == 0
 
 
-async def _in_chunks(body: bytes):  # noqa: ANN202 - an async generator of bytes
+async def _in_chunks(body: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(body), MIB):
         yield body[start : start + MIB]
 

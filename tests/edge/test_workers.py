@@ -7,9 +7,8 @@ import time
 import pytest
 from nats.aio.msg import Msg
 
-from edge.workers import SILENCE_S
 from events import inference
-from events.inference import Ask, Busy, Expired, Failed, Refused, Working
+from events.inference import SILENCE_S, Ask, Busy, Expired, Failed, Refused, Working
 from tests.edge.running import Edge, answered, reply
 
 ECHO = {"text": "hello"}

@@ -31,7 +31,7 @@ quantities = st.builds(Quantities, **dict.fromkeys(Quantities.__struct_fields__,
 usages = st.builds(
     Usage,
     request_id=ids,
-    part=counts,
+    part=st.integers(0, 2**31 - 1),
     account_id=st.uuids(),
     key_id=st.text(),
     model=names,

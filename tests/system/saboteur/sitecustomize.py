@@ -27,7 +27,7 @@ def publish_after_answering() -> None:
         late.add(task)
         task.add_done_callback(late.discard)
 
-    Meter.record = record_later  # type: ignore[method-assign]
+    Meter.record = record_later  # type: ignore[assignment,method-assign]
 
 
 def acknowledge_before_the_commit() -> None:
@@ -42,7 +42,7 @@ def acknowledge_before_the_commit() -> None:
         await asyncio.sleep(PAUSE_S)
         return await settle(self, messages, decode, write)
 
-    Redelivery.settle = settle_acknowledged  # type: ignore[method-assign, assignment]
+    Redelivery.settle = settle_acknowledged  # type: ignore[method-assign]
 
 
 def dawdle_after_the_commit() -> None:
@@ -58,7 +58,7 @@ def dawdle_after_the_commit() -> None:
 
         return await settle(self, messages, decode, write_and_wait)
 
-    Redelivery.settle = settle_slowly  # type: ignore[method-assign, assignment]
+    Redelivery.settle = settle_slowly  # type: ignore[method-assign]
 
 
 if sabotage := os.environ.get("SABOTAGE"):

@@ -22,8 +22,8 @@ from inference.consumer import Consumer
 from inference.errors import ModelUnfit
 from inference.pipeline import Pipeline
 from inference.settings import Settings
-from tests.inference.conftest import MODELS_FILE
-from tests.inference.scripted import Scripted, an_ask
+from tests.inference.conftest import MODELS_FILE, Server
+from tests.inference.scripted import Scripted, an_ask, until
 
 
 async def ask(client: Client, model: str, question: Ask, *, task: str = "echo") -> Reply:
@@ -55,7 +55,7 @@ async def a_worker(client: Client, worker: Worker) -> AsyncIterator[asyncio.Even
     """Runs until the end, or until the event that it yields is set."""
     stop = asyncio.Event()
     announced = await listening(client)
-    async with asyncio.timeout(90), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(180), asyncio.TaskGroup() as group:
         group.create_task(worker.run(stop))
         await announced.get()
         yield stop
@@ -134,6 +134,22 @@ async def test_a_worker_says_what_it_serves_and_that_it_leaves(
     last = await client.jetstream().get_last_msg(streams.MODELS, models.subject(gone))
     assert last.data is not None
     assert models.decode(last.data) == gone
+
+
+async def test_after_an_outage_a_worker_speaks_up_at_once_and_answers(
+    client: Client, nats_server: Server
+) -> None:
+    heard = await listening(client)
+    async with a_worker(client, create_app(settings(nats_server.url))):
+        before = await heard.get()
+
+        nats_server.stop()
+        nats_server.start()
+        await until(lambda: client.is_connected and not heard.empty())
+
+        after = heard.get_nowait()
+        assert after.worker_id == before.worker_id
+        assert isinstance(await ask(client, "echo", an_ask("back again?")), Answered)
 
 
 async def test_a_worker_that_stops_under_load_answers_everyone(

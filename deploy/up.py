@@ -34,7 +34,7 @@ PROCESSES: Final = ("consume", "worker", "edge")  # stopped the other way round
 DATABASE: Final = "tollgate"
 ASK_S: Final = 2.0
 BROKER_S: Final = 10.0
-EDGE_S: Final = 60.0
+EDGE_S: Final = 180.0
 MODELS_S: Final = 300.0  # a cold disk and two slow cores
 
 _BANNER: Final = """

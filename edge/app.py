@@ -1,6 +1,7 @@
 """The edge, put together: the one place that constructs what it is made of."""
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
@@ -73,14 +74,13 @@ def create_app(settings: Settings) -> ASGIApp:
             async with pool, asyncio.TaskGroup() as tasks:
                 watching = tasks.create_task(workers.watch())
                 metering = tasks.create_task(meter.run())
+                metering.add_done_callback(_die_with)
                 log.info("edge_ready", epoch=str(meter.epoch), services=services)
                 yield
                 meter.close()
-                try:
-                    async with asyncio.timeout(settings.drain_s):
-                        await metering
-                except TimeoutError:
-                    log.error("metering_unsettled", events=meter.unsettled)
+                await asyncio.wait({metering}, timeout=settings.publish_timeout_s)
+                if not metering.done():
+                    meter.abandon()
                 watching.cancel()
         finally:
             await client.close()
@@ -120,6 +120,13 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     document = describe(app, endpoints, root_path=settings.root_path)
     return Front(route, app)
+
+
+def _die_with(metering: asyncio.Task[None]) -> None:
+    """An edge that cannot meter must not answer: end the process, and be replaced."""
+    if not metering.cancelled() and (error := metering.exception()):
+        log.critical("metering_died", exc_info=error)
+        signal.raise_signal(signal.SIGTERM)
 
 
 def _always(value: Any) -> Provide:  # noqa: ANN401 - whatever a handler may depend on

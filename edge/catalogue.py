@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from edge.errors import UnknownModel, UnknownTask
-from events import models
+from events import broker, models
 from events.models import ModelDeclared
 from events.streams import MODELS
 
@@ -59,6 +59,7 @@ class Catalogue:
         query = msgspec.json.encode({"multi_last": [models.SUBJECTS]})
         inbox = await self._connection.subscribe(self._connection.new_inbox())
         try:
+            await broker.settle(self._connection)
             subject = f"$JS.API.DIRECT.GET.{MODELS}"
             await self._connection.publish(subject, query, reply=inbox.subject)
             async with asyncio.timeout(SNAPSHOT_S):

@@ -125,6 +125,7 @@ class Meter:
         self._waiting: deque[_Entry] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
+        self._abandoned = False
 
     async def record(self, fact: Usage) -> None:
         """Return once the event is durable, and only then.
@@ -146,16 +147,25 @@ class Meter:
 
     async def run(self) -> None:
         """Store what arrives, until `close` and until nothing is left."""
-        while not (self._closing and not self._waiting):
+        while not (self._closing and not self._waiting) and not self._abandoned:
             await self._arrived.wait()
             self._arrived.clear()
-            while entries := self._take():
+            while not self._abandoned and (entries := self._take()):
                 await self._settle(entries)
 
     def close(self) -> None:
         """Take nothing more; `run` returns when what was taken is stored."""
         self._closing = True
         self._arrived.set()
+
+    def abandon(self) -> None:
+        """End `run` soon, whatever is left: the process has to go.
+
+        Not by cancelling it: under Python 3.11 a request of nats-py's can swallow that.
+        """
+        self._abandoned = True
+        self._arrived.set()
+        log.error("metering_abandoned", waiting=self.unsettled)
 
     @property
     def unsettled(self) -> int:
@@ -225,6 +235,8 @@ class Meter:
             uncertain = uncertain or outcome.fate is _Fate.UNKNOWN
             if outcome.fate is _Fate.BROKEN and not uncertain and attempt == BROKEN_TRIES:
                 return outcome
+            if self._abandoned:
+                return outcome
             log.warning(
                 "metering_again",
                 fate=outcome.fate.name,
@@ -244,6 +256,8 @@ class Meter:
                 outcome = await self._publish(message)
                 if outcome.fate is _Fate.STORED:
                     break
+                if self._abandoned:
+                    return outcome
                 self._give_up_on_the_impatient(entries)
                 await asyncio.sleep(_backoff(attempt))
         return _Outcome(_Fate.STORED)

@@ -23,7 +23,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     retry_s: Annotated[float, Meta(ge=0)] = 2.0  # to find a worker that has room
     publish_timeout_s: Annotated[float, Meta(gt=0)] = 5.0  # for an event to be durable
     key_ttl_s: Annotated[float, Meta(gt=0)] = 5.0  # until a revoked key is refused
-    drain_s: Annotated[float, Meta(gt=0)] = 20.0  # from SIGTERM to the last acknowledgement
+    drain_s: Annotated[float, Meta(gt=0)] = 20.0  # from SIGTERM to the last answer
 
     def __repr__(self) -> str:
         return "Settings(...)"  # holds secrets, and URLs may too

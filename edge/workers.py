@@ -23,7 +23,7 @@ from edge.errors import (
     WorkerFailed,
     WorkerGone,
 )
-from events import inference
+from events import broker, inference
 from events.inference import (
     SILENCE_S,
     Answered,
@@ -73,6 +73,7 @@ class Workers:
         self._subscription = await self._connection.subscribe(
             self._prefix + "*", cb=self._hear, pending_msgs_limit=0, pending_bytes_limit=0
         )
+        await broker.settle(self._connection)  # before the first answer can come
 
     async def watch(self) -> None:
         """Give up on workers that fell silent, for ever."""

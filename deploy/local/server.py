@@ -15,7 +15,7 @@ from deploy.local.locks import acquire
 from deploy.local.mortality import dying_with_us
 
 POLL_S: Final = 0.02
-START_S: Final = 60.0  # recovery after a kill -9 included
+START_S: Final = 180.0  # recovery after a kill -9 included, on a machine that others starve
 STOP_S: Final = 20.0
 RELEASE_S: Final = 10.0  # for what is left of a killed server to let go of its files
 

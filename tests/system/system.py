@@ -18,8 +18,8 @@ from nats.aio.client import Client
 
 from deploy.local.ports import free_port
 
-READY_S = 120.0
-SETTLED_S = 60.0
+READY_S = 400.0
+SETTLED_S = 120.0
 SABOTEUR = Path(__file__).parent / "saboteur"
 
 

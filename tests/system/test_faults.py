@@ -68,7 +68,7 @@ async def kill_under_load(system: System, name: str) -> Load:
 async def progress(load: Load) -> None:
     """Wait until the system has answered a good number of further requests."""
     goal = len(load.answered) + 200
-    await until(lambda: len(load.answered) >= goal, 60)
+    await until(lambda: len(load.answered) >= goal, 120)
 
 
 @pytest.mark.parametrize("name", ["edge", "worker", "consume", "nats", "postgres"])

@@ -1,0 +1,172 @@
+"""The processes as an operator starts them: several on a port, behind a proxy, side by side."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from deploy.local.ports import free_port
+from tests.system.system import System, running
+
+
+async def tollgate(
+    *arguments: str, home: Path, environment: dict[str, str] | None = None
+) -> tuple[int, str, str]:
+    """Run a command in another terminal; its status, output and errors."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deploy.cli",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "TOLLGATE_HOME": str(home), **(environment or {})},
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 120)
+    return process.returncode or 0, output.decode(), errors.decode()
+
+
+@asynccontextmanager
+async def an_edge(system: System, *arguments: str, **settings: str) -> AsyncIterator[str]:
+    """A further edge on the system's servers; yields its URL."""
+    port = free_port()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deploy.cli",
+        "edge",
+        f"--port={port}",
+        *arguments,
+        env={
+            **os.environ,
+            "TOLLGATE_NATS_URL": system.nats_url,
+            "TOLLGATE_DATABASE_URL": system.database_url,
+            "TOLLGATE_KEY_SECRET": system.secret("key_secret"),
+            "TOLLGATE_ADMIN_TOKEN": system.admin_token,
+            **settings,
+        },
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with asyncio.timeout(120), httpx.AsyncClient() as client:
+            while process.returncode is None:
+                try:
+                    await client.get(url + "/docs")
+                    break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.1)
+        yield url
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), 60)
+
+
+async def test_several_processes_share_a_port_and_add_their_metrics_up(system: System) -> None:
+    async with (
+        an_edge(system, "--processes=2") as url,
+        httpx.AsyncClient(headers=system.headers) as client,
+    ):
+        for _ in range(30):
+            # a connection each, so that both processes get some
+            response = await client.post(
+                url + "/v1/echo/echo", json={"text": "hi"}, headers={"Connection": "close"}
+            )
+            assert response.status_code == 200, response.text
+        metrics = (await client.get(url + "/metrics")).text
+
+    assert 'tollgate_requests_total{endpoint="echo",status="200"} 30.0' in metrics
+
+
+async def test_an_edge_behind_a_proxy_that_strips_a_prefix_links_to_itself(
+    system: System,
+) -> None:
+    async with (
+        an_edge(system, TOLLGATE_ROOT_PATH="/api/v1") as url,
+        httpx.AsyncClient(headers=system.headers, base_url=url) as client,
+    ):
+        answer = await client.post("/v1/echo/echo", json={"text": "hi"})
+        page = (await client.get("/docs")).text
+        document = (await client.get("/openapi.json")).json()
+        script = await client.get("/docs/assets/swagger-ui-bundle.js")
+
+    assert answer.status_code == script.status_code == 200
+    assert 'src="/api/v1/docs/assets/swagger-ui-bundle.js"' in page
+    assert '"/api/v1/openapi.json"' in page
+    assert document["servers"] == [{"url": "/api/v1"}]
+
+
+async def test_an_edge_opens_only_the_doors_that_it_is_told_to(system: System) -> None:
+    async with (
+        an_edge(system, TOLLGATE_SERVICES="webhooks") as url,
+        httpx.AsyncClient(headers=system.headers, base_url=url) as client,
+    ):
+        statuses = [
+            (await client.post("/webhooks/stripe")).status_code,
+            (await client.post("/v1/echo/echo", json={"text": "hi"})).status_code,
+            (await client.get("/v1/models")).status_code,
+            (await client.get("/metrics")).status_code,
+        ]
+
+    assert statuses == [400, 404, 404, 404]
+
+
+async def test_commands_find_the_system_and_print_tables_or_json(
+    system: System, client: httpx.AsyncClient
+) -> None:
+    await client.post("/v1/echo/echo", json={"text": "one two"})
+    await system.settled()
+    home = system.home
+
+    status, output, _ = await tollgate("accounts", "create", "Ada", "--json", home=home)
+    account = json.loads(output)[0]
+    assert (status, account["name"]) == (0, "Ada")
+    status, output, _ = await tollgate("keys", "create", account["id"], home=home)
+    key = output.strip()
+    answer = await client.post(
+        "/v1/echo/echo", json={"text": "hi"}, headers={"Authorization": f"Bearer {key}"}
+    )
+    assert (status, answer.status_code) == (0, 200)
+    status, output, _ = await tollgate("keys", "list", "--account", account["id"], home=home)
+    assert key.split("_")[1] in output
+    assert key not in output
+    status, output, _ = await tollgate("models", "--json", home=home)
+    assert {model["name"]: model["running"] for model in json.loads(output)}["echo"] is True
+    arguments = ("usage", "--account", system.account_id, "--json")
+    status, output, _ = await tollgate(*arguments, home=home)
+    assert sum(bucket["requests"] for bucket in json.loads(output)) >= 1
+
+
+async def test_a_command_that_fails_says_why_in_one_line(system: System) -> None:
+    nowhere = {"TOLLGATE_DATABASE_URL": "postgresql://postgres@127.0.0.1:1/none"}
+    for arguments, environment in (
+        (("bogus",), None),
+        (("accounts",), None),
+        (("keys", "create", "not-an-id"), None),
+        (("keys", "revoke", "nothing"), None),
+        (("accounts", "list"), nowhere),
+        (("edge",), {"TOLLGATE_NATS_URL": ""}),
+        (("up", "--home", str(system.home)), None),
+    ):
+        status, output, errors = await tollgate(
+            *arguments, home=system.home, environment=environment
+        )
+        assert status != 0, arguments
+        assert output == "", arguments
+        assert errors.startswith("tollgate: "), errors
+        assert errors.count("\n") == 1, errors
+
+
+async def test_two_systems_run_side_by_side_and_keep_to_themselves(
+    system: System, home: Path
+) -> None:
+    async with running(home) as other, other.client() as client:
+        assert other.url != system.url
+        assert other.nats_url != system.nats_url
+        assert (await client.post("/v1/echo/echo", json={"text": "hi"})).status_code == 200
+        foreign = await client.post("/v1/echo/echo", json={"text": "hi"}, headers=system.headers)
+        assert foreign.json()["code"] == "unknown_key"

@@ -14,6 +14,7 @@ from nats.aio.subscription import Subscription
 
 from edge.errors import (
     BadReply,
+    BodyTooLarge,
     BrokerAway,
     DeadlinePassed,
     EdgeError,
@@ -92,6 +93,7 @@ class Workers:
         backoff, for `retry_s` at most.
 
         Raises:
+            BodyTooLarge: more than the broker takes in one message.
             ModelNotRunning, ModelBusy, BrokerAway: answered 503; nothing was executed.
             WorkerFailed, WorkerGone, BadReply: answered 502.
             DeadlinePassed: answered 504.
@@ -129,6 +131,9 @@ class Workers:
         try:
             await self._connection.publish(subject, payload, reply=self._prefix + number)
             return await future
+        except nats.errors.MaxPayloadError as error:
+            message = "the body is larger than the message broker takes; send less at a time"
+            raise BodyTooLarge(message) from error
         except (nats.errors.Error, OSError) as error:
             message = "the message broker is away; nothing was executed, try again"
             raise BrokerAway(message, retry_after_s=1) from error

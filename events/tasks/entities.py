@@ -12,7 +12,8 @@ class EntitiesInput(TaskInput, frozen=True):
 
     text: Text
     searched_entity: Annotated[
-        str | None, Meta(description="Only entities of this type, as `PERSON`; all if null.")
+        str | None,
+        Meta(max_length=64, description="Only entities of this type, as `PERSON`; all if null."),
     ] = None
 
 

@@ -14,9 +14,10 @@ CALLERS = 16
 
 
 class Load:
-    """What was asked and what came of it."""
+    """What was asked with one key, and what came of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, key_id: str) -> None:
+        self.key_id = key_id
         self.answered: list[UUID] = []  # ids of 200s
         self.refused: list[UUID] = []  # ids of all other answers
         self.broken = 0  # requests that never got an answer
@@ -47,8 +48,12 @@ class Load:
 @asynccontextmanager
 async def under_load(system: System) -> AsyncIterator[Load]:
     """Sixteen callers in a loop, while the block runs."""
-    load = Load()
-    async with system.client() as client, asyncio.TaskGroup() as callers:
+    account = f"/v1/admin/accounts/{system.account_id}"
+    async with system.client() as admin:
+        made = await admin.post(f"{account}/keys", json={}, headers=system.admin_headers)
+    load = Load(made.json()["key"]["id"])
+    headers = {"Authorization": f"Bearer {made.json()['api_key']}"}
+    async with system.client(headers) as client, asyncio.TaskGroup() as callers:
         for _ in range(CALLERS):
             callers.create_task(load.call(client))
         try:

@@ -20,6 +20,12 @@ from deploy.local.ports import free_port
 
 READY_S = 400.0
 SETTLED_S = 120.0
+ECHO_ONLY = """
+[[model]]
+name = "echo"
+source = "echo:"
+tasks = ["echo"]
+"""  # a worker without torch and spaCy starts in a second
 SABOTEUR = Path(__file__).parent / "saboteur"
 
 
@@ -46,8 +52,8 @@ class System(Struct, kw_only=True):
     def secret(self, name: str) -> str:
         return str(json.loads((self.home / "secrets.json").read_text())[name])
 
-    def client(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, headers=self.headers, timeout=40)
+    def client(self, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.url, headers=headers or self.headers, timeout=40)
 
     def kill(self, name: str) -> None:
         """kill -9 one of its processes; the supervisor starts another."""

@@ -9,6 +9,7 @@ wrong, or the test would prove nothing.
 
 import asyncio
 from collections import Counter
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from uuid import UUID
 
@@ -16,7 +17,7 @@ import pytest
 from msgspec import Struct
 
 from tests.system.load import Load, under_load
-from tests.system.system import System, running, until
+from tests.system.system import ECHO_ONLY, System, running, until
 
 KILLS = 3
 
@@ -29,12 +30,24 @@ class Books(Struct):
     totals: int
 
 
-async def read_books(system: System) -> Books:
+def echoing(home: Path, sabotage: str = "") -> AbstractAsyncContextManager[System]:
+    """A system with only the echo model: it is the road that is tested."""
+    home.mkdir()
+    models = home / "models.toml"
+    models.write_text(ECHO_ONLY)
+    return running(home, sabotage=sabotage, environment={"TOLLGATE_MODELS_FILE": str(models)})
+
+
+async def read_books(system: System, load: Load) -> Books:
     await system.settled()
     connection = await system.database()
     try:
-        rows = await connection.fetch("SELECT request_id, requests FROM usage_events")
-        totals = await connection.fetchval("SELECT coalesce(sum(requests), 0) FROM usage_totals")
+        rows = await connection.fetch(
+            "SELECT request_id, requests FROM usage_events WHERE key_id = $1", load.key_id
+        )
+        totals = await connection.fetchval(
+            "SELECT coalesce(sum(requests), 0) FROM usage_totals WHERE key_id = $1", load.key_id
+        )
     finally:
         await connection.close()
     billed: Counter[UUID] = Counter()
@@ -71,54 +84,57 @@ async def progress(load: Load) -> None:
     await until(lambda: len(load.answered) >= goal, 120)
 
 
-@pytest.mark.parametrize("name", ["edge", "worker", "consume", "nats", "postgres"])
-async def test_the_books_balance_whoever_is_killed_under_load(home: Path, name: str) -> None:
-    async with running(home) as system:
-        load = await kill_under_load(system, name)
+async def test_the_books_balance_whoever_is_killed_under_load(
+    home: Path, subtests: pytest.Subtests
+) -> None:
+    async with echoing(home) as system:
+        for name in ("edge", "worker", "consume", "nats", "postgres"):
+            with subtests.test(killed=name):
+                load = await kill_under_load(system, name)
 
-        check(load, await read_books(system))
+                check(load, await read_books(system, load))
 
 
 async def test_control_an_edge_that_answers_before_it_meters_is_found_out(home: Path) -> None:
-    async with running(home, sabotage="publish_after_answering") as system:
+    async with echoing(home, "publish_after_answering") as system:
         load = await kill_under_load(system, "edge")
 
         with pytest.raises(AssertionError, match="answers are not billed"):
-            check(load, await read_books(system))
+            check(load, await read_books(system, load))
 
 
 async def test_control_a_consumer_that_acknowledges_before_the_commit_is_found_out(
     home: Path,
 ) -> None:
-    async with running(home, sabotage="acknowledge_before_the_commit") as system:
+    async with echoing(home, "acknowledge_before_the_commit") as system:
         load = await kill_under_load(system, "consume")
 
         with pytest.raises(AssertionError, match="answers are not billed"):
-            check(load, await read_books(system))
+            check(load, await read_books(system, load))
 
 
 async def test_a_consumer_killed_between_commit_and_acknowledgement_counts_nothing_twice(
     home: Path,
 ) -> None:
-    async with running(home, sabotage="dawdle_after_the_commit") as system:
+    async with echoing(home, "dawdle_after_the_commit") as system:
         load = await kill_under_load(system, "consume")
 
-        check(load, await read_books(system))
+        check(load, await read_books(system, load))
 
 
 async def test_control_a_ledger_without_its_key_is_found_out(home: Path) -> None:
-    async with running(home, sabotage="dawdle_after_the_commit") as system:
+    async with echoing(home, "dawdle_after_the_commit") as system:
         connection = await system.database()
         await connection.execute("ALTER TABLE usage_events DROP CONSTRAINT usage_events_pkey")
         await connection.close()
         load = await kill_under_load(system, "consume")
 
         with pytest.raises(AssertionError, match="billed more than once"):
-            check(load, await read_books(system))
+            check(load, await read_books(system, load))
 
 
 async def test_nothing_is_left_when_it_is_told_to_stop(home: Path) -> None:
-    async with running(home) as system:
+    async with echoing(home) as system:
         pids = [int(path.read_text()) for path in (home / "run").glob("*.pid")]
         assert len(pids) == 5
         system.process.terminate()

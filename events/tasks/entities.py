@@ -12,8 +12,8 @@ class EntitiesInput(TaskInput, frozen=True):
 
     text: Text
     searched_entity: Annotated[
-        str | None,
-        Meta(max_length=64, description="Only entities of this type, as `PERSON`; all if null."),
+        Annotated[str, Meta(max_length=64)] | None,
+        Meta(description="Only entities of this type, as `PERSON`; all if null."),
     ] = None
 
 

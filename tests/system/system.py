@@ -20,6 +20,7 @@ from deploy.local.ports import free_port
 
 READY_S = 400.0
 SETTLED_S = 120.0
+STOP_S = 180.0
 ECHO_ONLY = """
 [[model]]
 name = "echo"
@@ -125,5 +126,5 @@ async def running(
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
-        await asyncio.wait_for(process.wait(), 60)
+        await asyncio.wait_for(process.wait(), STOP_S)
         log.close()

@@ -79,8 +79,12 @@ class Workers:
     async def watch(self) -> None:
         """Give up on workers that fell silent, for ever."""
         while True:
+            asleep = time.monotonic()
             await asyncio.sleep(SILENCE_S / 4)
-            silent = time.monotonic() - SILENCE_S
+            now = time.monotonic()
+            if now - asleep > SILENCE_S / 2:
+                continue  # this process stood still: what was said meanwhile is yet to be heard
+            silent = now - SILENCE_S
             for pending in self._pending.values():
                 if pending.heard < silent and not pending.reply.done():
                     message = "the worker that took the request died; it is not billed, try again"

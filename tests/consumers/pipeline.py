@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from consumers.settings import Settings
 from events import streams, usage
 from events.usage import UsageEvent
 from ledger.db import Connection
+from tests.waiting import PATIENCE_S, until
 
 SMALL = streams.Sizes(usage_bytes=64 * streams.MIB, stripe_bytes=64 * streams.MIB)
 PROCESS = """
@@ -24,13 +25,6 @@ from consumers.settings import Settings
 settings = Settings(nats_url=sys.argv[1], database_url=sys.argv[2], linger_s=0.01)
 asyncio.run(create_app(settings).run(asyncio.Event()))
 """
-
-
-async def until(condition: Callable[[], Awaitable[object]], timeout_s: float = 40.0) -> None:
-    """Wait for a condition, not for a duration."""
-    async with asyncio.timeout(timeout_s):
-        while not await condition():
-            await asyncio.sleep(0.02)
 
 
 class Pipeline:
@@ -51,7 +45,7 @@ class Pipeline:
             "linger_s": 0.01,
         }
         stop = asyncio.Event()
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(2 * PATIENCE_S), asyncio.TaskGroup() as tasks:
             tasks.create_task(create_app(Settings(**settings | changes)).run(stop))
             try:
                 yield

@@ -6,6 +6,7 @@ from events import streams, stripe
 from ledger.stripe_events import find_event
 from ledger.stripe_objects import find_object
 from tests.consumers.pipeline import Pipeline
+from tests.waiting import PATIENCE_S
 
 
 def a_body(
@@ -81,7 +82,7 @@ async def test_signed_nonsense_is_parked_and_the_rest_journaled(pipeline: Pipeli
     good = [a_body(f"evt_{n}") for n in range(10)]
     await deliver(pipeline, *good[:5], *bad, *good[5:])
 
-    async with asyncio.timeout(30), pipeline.consuming():
+    async with asyncio.timeout(PATIENCE_S), pipeline.consuming():
         await pipeline.until_settled(streams.STRIPE)
 
     assert sorted(message.data for message in await pipeline.parked()) == sorted(bad)

@@ -7,9 +7,10 @@ import pytest
 from deploy.local.nats import Nats
 from events import streams, usage
 from events.ids import new_id
-from tests.consumers.pipeline import Pipeline, kill, until
+from tests.consumers.pipeline import Pipeline, kill
 from tests.link import linked
 from tests.usage import a_usage, recorded, voided
+from tests.waiting import PATIENCE_S, until
 
 
 async def test_a_redelivered_usage_event_is_counted_once(pipeline: Pipeline) -> None:
@@ -213,7 +214,7 @@ async def test_a_stop_hands_back_what_was_not_begun(pipeline: Pipeline) -> None:
             await until(taken)
 
     async with pipeline.consuming():  # in less time than the ack wait
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             await pipeline.until_settled()
 
     assert await pipeline.requests() == 50

@@ -16,7 +16,8 @@ from deploy.local.ports import free_port
 from deploy.local.postgres import Postgres
 from deploy.local.server import Server
 from deploy.local.supervisor import Program, Supervisor
-from tests.deploy.test_supervisor import is_alive, until
+from tests.deploy.test_supervisor import is_alive
+from tests.waiting import PATIENCE_S, until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -26,7 +27,10 @@ def _programs() -> None:
 
 @pytest.fixture
 async def children(tmp_path: Path) -> AsyncIterator[Supervisor]:
-    async with asyncio.timeout(120), Supervisor(tmp_path / "run", write=print) as children:
+    async with (
+        asyncio.timeout(2 * PATIENCE_S),
+        Supervisor(tmp_path / "run", write=print) as children,
+    ):
         yield children
 
 

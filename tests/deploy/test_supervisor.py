@@ -11,6 +11,7 @@ import pytest
 from deploy.errors import ChildFailed, NotReady
 from deploy.local.locks import locked
 from deploy.local.supervisor import Program, Supervisor
+from tests.waiting import PATIENCE_S, until
 
 SLEEPS = "import time; print('up', flush=True); time.sleep(600)"
 LEAVES_A_CHILD = (
@@ -58,7 +59,7 @@ class Family:
 @pytest.fixture
 async def family(tmp_path: Path) -> AsyncIterator[Family]:
     family = Family(tmp_path / "run")
-    async with asyncio.timeout(60), family.children:
+    async with asyncio.timeout(PATIENCE_S), family.children:
         yield family
 
 
@@ -68,12 +69,6 @@ def is_alive(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state != "Z"  # whoever adopts it has not looked yet
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_child_speaks_under_its_name_and_is_stopped(tmp_path: Path) -> None:
@@ -117,7 +112,7 @@ async def test_children_stop_in_the_opposite_order_of_their_start(tmp_path: Path
 
 async def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     family = Family(tmp_path)
-    async with asyncio.timeout(20), family.children as children:
+    async with asyncio.timeout(PATIENCE_S), family.children as children:
         children.start(python("edge", STUBBORN, drain_s=0.1))
         await children.until(family.heard("edge | up"), "the edge")
         pid = family.pid("edge")

@@ -24,6 +24,7 @@ from events.usage import Quantities
 from ledger.accounts import Account, create_account
 from ledger.api_keys import ApiKey, create_key
 from ledger.db import Connection
+from tests.waiting import PATIENCE_S
 
 ADMIN_TOKEN = "an-admin-token-for-tests"
 KEY_SECRET = "a-key-secret-for-tests"
@@ -44,7 +45,7 @@ class Edge(Struct, frozen=True, kw_only=True):
 
     def client(self, **headers: str) -> httpx.AsyncClient:
         auth = headers or {"Authorization": f"Bearer {self.api_key}"}
-        return httpx.AsyncClient(base_url=self.url, headers=auth, timeout=30)
+        return httpx.AsyncClient(base_url=self.url, headers=auth, timeout=PATIENCE_S)
 
     async def metered(self) -> int:
         """How many usage events there are."""
@@ -71,7 +72,7 @@ class Edge(Struct, frozen=True, kw_only=True):
         )
         await self.nats.publish(models.subject(announced), models.encode(announced))
         async with self.client() as client:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while model not in (await client.get("/v1/models")).text:
                     await asyncio.sleep(0.01)
 
@@ -122,7 +123,7 @@ async def running(
     )
     serving = asyncio.create_task(server.serve())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while not server.started and not serving.done():
                 await asyncio.sleep(0.01)
         yield Edge(

@@ -18,6 +18,7 @@ from ledger import key_format
 from ledger.api_keys import create_key, revoke_key
 from ledger.db import Connection
 from tests.edge.running import ADMIN_TOKEN, KEY_SECRET, WEBHOOK_SECRET, Edge, answered, reply
+from tests.waiting import PATIENCE_S
 
 MIB = 2**20
 
@@ -214,7 +215,7 @@ async def test_what_is_not_http_gets_the_same_shape_and_a_closed_door(
         with subtests.test(request=request[:30]):
             reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
             writer.write(request)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 head, _, body = (await reader.read()).partition(b"\r\n\r\n")
             writer.close()
             await writer.wait_closed()

@@ -10,6 +10,7 @@ from ledger.api_keys import create_key, revoke_key
 from ledger.db import Connection
 from tests.edge.running import KEY_SECRET, Edge, answered, reply, running
 from tests.link import linked
+from tests.waiting import PATIENCE_S
 
 ECHO = {"text": "hello"}
 
@@ -37,7 +38,7 @@ async def test_a_known_key_works_while_postgresql_is_away_and_an_unknown_one_wai
         usage = await client.get("/v1/usage")
         ready = await client.get("/readyz")
         link.restore()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while (
                 again := await client.post("/v1/good/echo", json=ECHO, headers=stranger)
             ).status_code == 503:
@@ -56,7 +57,7 @@ async def test_a_revoked_key_is_refused_once_its_time_is_over(
     async with edge.client() as client:
         before = await client.post("/v1/good/echo", json=ECHO)
         await revoke_key(ledger, edge.key.id)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (after := await client.post("/v1/good/echo", json=ECHO)).is_success:
                 await asyncio.sleep(0.05)
 

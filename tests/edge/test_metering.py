@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,6 +12,7 @@ from events.streams import USAGE, Sizes
 from events.usage import UsageEvent, UsageRecorded, UsageVoided
 from tests.link import linked
 from tests.usage import a_usage
+from tests.waiting import PATIENCE_S, until
 
 
 @asynccontextmanager
@@ -34,15 +35,9 @@ async def stored(nats: Client) -> list[UsageEvent]:
     return [usage.decode(message.data or b"") for message in messages]
 
 
-async def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 async def recorded_at_last(meter: Meter) -> None:
     """Call again and again, as a caller who is told 503 does."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             try:
                 await meter.record(a_usage())

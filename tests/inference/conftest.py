@@ -11,6 +11,7 @@ from events import broker, streams
 from events.models import ModelDeclared, read_models
 from inference.models import load
 from inference.models.model import Model
+from tests.waiting import PATIENCE_S
 
 MODELS_FILE = Path(__file__).parents[2] / "deploy" / "models.toml"
 SMALL = streams.Sizes(usage_bytes=streams.MIB, stripe_bytes=streams.MIB)
@@ -20,7 +21,7 @@ SMALL = streams.Sizes(usage_bytes=streams.MIB, stripe_bytes=streams.MIB)
 async def client(nats_url: str) -> AsyncIterator[Client]:
     """What an edge has: a connection, and streams that somebody made."""
     connected = await broker.connect(nats_url, "test")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await streams.prepare(connected, SMALL)
     yield connected
     await connected.close()

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from events.ids import new_id
@@ -16,6 +16,7 @@ from inference.errors import InputRefused
 from inference.job import Job, Outcome
 from inference.models.model import Answer, Prepared
 from inference.pipeline import Pipeline
+from tests.waiting import PATIENCE_S, until
 
 
 class Scripted:
@@ -51,7 +52,7 @@ class Scripted:
         texts: list[str] = [one.data for one in prepared]
         self.batches.append(texts)
         self.entered.release()
-        assert self.gate.wait(timeout=30)
+        assert self.gate.wait(timeout=PATIENCE_S)
         if "poison" in texts:
             raise RuntimeError(texts)
         return [
@@ -64,13 +65,6 @@ class Scripted:
     async def has_begun(self) -> None:
         """Until one more run has begun."""
         await until(lambda: self.entered.acquire(blocking=False))
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Until a condition holds that threads bring about, and no event tells of."""
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def an_ask(text: str, *, priority: int = 0, deadline: float | None = None) -> Ask:
@@ -110,7 +104,7 @@ class Road:
 
     async def ended(self, *texts: str) -> None:
         """Until each of these has its outcome."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not self.outcomes.keys() >= set(texts):
                 self._ended.clear()
                 await self._ended.wait()

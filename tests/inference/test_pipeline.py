@@ -9,7 +9,8 @@ import pytest
 from events.inference import Busy, Expired, Failed, Refused
 from events.models import Limits
 from inference.job import Ran
-from tests.inference.scripted import Road, until
+from tests.inference.scripted import Road
+from tests.waiting import until
 
 Open = Callable[..., AbstractAsyncContextManager[Road]]
 

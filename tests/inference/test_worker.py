@@ -24,12 +24,13 @@ from inference.errors import ModelUnfit
 from inference.pipeline import Pipeline
 from inference.settings import Settings
 from tests.inference.conftest import MODELS_FILE
-from tests.inference.scripted import Scripted, an_ask, until
+from tests.inference.scripted import Scripted, an_ask
+from tests.waiting import PATIENCE_S, until
 
 
 async def ask(client: Client, model: str, question: Ask, *, task: str = "echo") -> Reply:
     """The last reply to a request, past all signs of life."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         return (await replies(client, model, question, task=task))[-1]
 
 
@@ -56,7 +57,7 @@ async def a_worker(client: Client, worker: Worker) -> AsyncIterator[asyncio.Even
     """Runs until the end, or until the event that it yields is set."""
     stop = asyncio.Event()
     announced = await listening(client)
-    async with asyncio.timeout(180), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(2 * PATIENCE_S), asyncio.TaskGroup() as group:
         group.create_task(worker.run(stop))
         await announced.get()
         yield stop
@@ -81,7 +82,7 @@ async def a_scripted_worker(nats_url: str, limits: Limits | None = None) -> Asyn
     consumer, model = Consumer(connected), Scripted()
     pipeline = Pipeline(model, limits or Limits(), consumer.answer)
     try:
-        async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
             running = [
                 group.create_task(pipeline.serve()),
                 group.create_task(consumer.heartbeats()),
@@ -164,7 +165,7 @@ async def test_a_worker_that_stops_under_load_answers_everyone(
             while not counts["nobody"]:
                 data = inference.encode(an_ask("under load"))
                 try:
-                    message = await client.request("inference.echo.echo", data, timeout=10)
+                    message = await client.request("inference.echo.echo", data, timeout=PATIENCE_S)
                 except NoRespondersError:
                     counts["nobody"] += 1
                     return
@@ -195,7 +196,7 @@ async def test_another_worker_takes_over_what_the_leaving_one_sends_away(
             reply: Reply = Busy(queued=0, wait_ms=0)
             while isinstance(reply, Busy):
                 message = await client.request(
-                    "inference.echo.echo", inference.encode(an_ask("again")), timeout=10
+                    "inference.echo.echo", inference.encode(an_ask("again")), timeout=PATIENCE_S
                 )
                 reply = inference.decode_reply(message.data)
             assert isinstance(reply, Answered)

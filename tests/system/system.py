@@ -5,10 +5,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import asyncpg
 import httpx
@@ -17,10 +16,9 @@ from msgspec import Struct
 from nats.aio.client import Client
 
 from deploy.local.ports import free_port
+from tests.waiting import PATIENCE_S, until
 
-READY_S = 400.0
-SETTLED_S = 120.0
-STOP_S = 180.0
+READY_S = 2 * PATIENCE_S
 ECHO_ONLY = """
 [[model]]
 name = "echo"
@@ -54,7 +52,9 @@ class System(Struct, kw_only=True):
         return str(json.loads((self.home / "secrets.json").read_text())[name])
 
     def client(self, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=self.url, headers=headers or self.headers, timeout=40)
+        return httpx.AsyncClient(
+            base_url=self.url, headers=headers or self.headers, timeout=PATIENCE_S
+        )
 
     def kill(self, name: str) -> None:
         """kill -9 one of its processes; the supervisor starts another."""
@@ -71,7 +71,7 @@ class System(Struct, kw_only=True):
         """Wait until every stored event has been folded and acknowledged."""
         client = await self.broker()
         try:
-            async with asyncio.timeout(SETTLED_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while True:
                     info = await client.jetstream().consumer_info("USAGE", "usage_fold")
                     if not (info.num_pending or info.num_ack_pending):
@@ -79,13 +79,6 @@ class System(Struct, kw_only=True):
                     await asyncio.sleep(0.1)
         finally:
             await client.close()
-
-
-async def until(condition: Callable[[], Any], timeout_s: float = 30.0) -> None:
-    """Wait for a condition; never for a duration."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
@@ -115,6 +108,9 @@ async def running(
         start_new_session=True,
         env={
             **os.environ,
+            # a shared machine can stand still for longer than a caller would wait
+            "TOLLGATE_DEADLINE_S": "200",
+            "TOLLGATE_PUBLISH_TIMEOUT_S": "60",
             **(environment or {}),
             **({"PYTHONPATH": str(SABOTEUR), "SABOTAGE": sabotage} if sabotage else {}),
         },
@@ -126,5 +122,5 @@ async def running(
     finally:
         with suppress(ProcessLookupError):
             process.terminate()
-        await asyncio.wait_for(process.wait(), STOP_S)
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
         log.close()

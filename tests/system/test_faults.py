@@ -17,7 +17,8 @@ import pytest
 from msgspec import Struct
 
 from tests.system.load import Load, under_load
-from tests.system.system import ECHO_ONLY, System, running, until
+from tests.system.system import ECHO_ONLY, System, running
+from tests.waiting import PATIENCE_S, until
 
 KILLS = 3
 
@@ -81,7 +82,7 @@ async def kill_under_load(system: System, name: str) -> Load:
 async def progress(load: Load) -> None:
     """Wait until the system has answered a good number of further requests."""
     goal = len(load.answered) + 200
-    await until(lambda: len(load.answered) >= goal, 120)
+    await until(lambda: len(load.answered) >= goal)
 
 
 async def test_the_books_balance_whoever_is_killed_under_load(
@@ -138,7 +139,7 @@ async def test_nothing_is_left_when_it_is_told_to_stop(home: Path) -> None:
         pids = [int(path.read_text()) for path in (home / "run").glob("*.pid")]
         assert len(pids) == 5
         system.process.terminate()
-        await asyncio.wait_for(system.process.wait(), 60)
+        await asyncio.wait_for(system.process.wait(), PATIENCE_S)
 
     assert system.process.returncode == 0
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]

@@ -12,6 +12,7 @@ import httpx
 
 from deploy.local.ports import free_port
 from tests.system.system import System, running
+from tests.waiting import PATIENCE_S
 
 
 async def tollgate(
@@ -27,7 +28,7 @@ async def tollgate(
         stderr=asyncio.subprocess.PIPE,
         env={**os.environ, "TOLLGATE_HOME": str(home), **(environment or {})},
     )
-    output, errors = await asyncio.wait_for(process.communicate(), 120)
+    output, errors = await asyncio.wait_for(process.communicate(), PATIENCE_S)
     return process.returncode or 0, output.decode(), errors.decode()
 
 
@@ -53,7 +54,7 @@ async def an_edge(system: System, *arguments: str, **settings: str) -> AsyncIter
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        async with asyncio.timeout(120), httpx.AsyncClient() as client:
+        async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient() as client:
             while process.returncode is None:
                 try:
                     await client.get(url + "/docs")
@@ -63,7 +64,7 @@ async def an_edge(system: System, *arguments: str, **settings: str) -> AsyncIter
         yield url
     finally:
         process.terminate()
-        await asyncio.wait_for(process.wait(), 60)
+        await asyncio.wait_for(process.wait(), PATIENCE_S)
 
 
 async def test_several_processes_share_a_port_and_add_their_metrics_up(system: System) -> None:

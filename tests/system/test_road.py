@@ -12,6 +12,7 @@ from uuid import UUID
 import httpx
 
 from tests.system.system import System
+from tests.waiting import PATIENCE_S
 
 
 async def rows(system: System, query: str, *arguments: Any) -> list[Any]:
@@ -24,7 +25,7 @@ async def rows(system: System, query: str, *arguments: Any) -> list[Any]:
 
 async def some(system: System, query: str, *arguments: Any) -> list[Any]:
     """The rows of a query, once there are any."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not (found := await rows(system, query, *arguments)):
             await asyncio.sleep(0.1)
     return found
@@ -127,7 +128,7 @@ async def test_a_revoked_key_is_refused_within_its_time_to_live(system: System) 
         async with httpx.AsyncClient(base_url=system.url, headers=headers) as client:
             first = await client.post("/v1/echo/echo", json={"text": "hi"})
             await admin.delete(f"/v1/admin/keys/{made['key']['id']}")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while (last := await client.post("/v1/echo/echo", json={"text": "hi"})).is_success:
                     await asyncio.sleep(0.2)
 

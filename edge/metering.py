@@ -112,12 +112,14 @@ class Meter:
         connection: Client,
         *,
         publish_timeout_s: float,
+        ack_timeout_s: float = ACK_S,
         epoch: UUID | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.epoch = epoch or new_id()
         self._connection = connection
         self._patience_s = publish_timeout_s
+        self._ack_timeout_s = ack_timeout_s
         self._clock = clock
         self._sequence = 0
         self._tag = token_hex(6)  # short: every message of a batch is stored with it
@@ -306,7 +308,7 @@ class Meter:
     async def _request(self, message: _Message, headers: dict[str, Any]) -> _Outcome:
         try:
             reply = await self._connection.request(
-                message.subject, message.payload, timeout=ACK_S, headers=headers
+                message.subject, message.payload, timeout=self._ack_timeout_s, headers=headers
             )
             error = _reply.decode(reply.data).error
         except (nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError) as away:

@@ -16,8 +16,10 @@ async def edge(
 
 
 @pytest.fixture
-async def patient_edge(
+async def hasty_edge(
     nats: Client, nats_url: str, database_url: str, ledger: Connection
 ) -> AsyncIterator[Edge]:
-    async with running(nats, nats_url, database_url, ledger, deadline_s=30.0) as started:
+    """One whose deadlines and retries end soon."""
+    timeouts = {"deadline_s": 2.0, "retry_s": 0.3}
+    async with running(nats, nats_url, database_url, ledger, **timeouts) as started:
         yield started

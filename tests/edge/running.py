@@ -105,8 +105,9 @@ async def running(
         key_secret=KEY_SECRET,
         admin_token=ADMIN_TOKEN,
         stripe_webhook_secrets=WEBHOOK_SECRET,
-        deadline_s=2.0,
-        retry_s=0.3,
+        deadline_s=PATIENCE_S,
+        retry_s=PATIENCE_S,
+        publish_timeout_s=PATIENCE_S,
         key_ttl_s=0.2,
     )
     port = free_port()

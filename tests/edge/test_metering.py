@@ -16,8 +16,10 @@ from tests.waiting import PATIENCE_S, until
 
 
 @asynccontextmanager
-async def running(connection: Client, *, publish_timeout_s: float = 5.0) -> AsyncIterator[Meter]:
-    meter = Meter(connection, publish_timeout_s=publish_timeout_s)
+async def running(
+    connection: Client, *, publish_timeout_s: float = PATIENCE_S, ack_timeout_s: float = PATIENCE_S
+) -> AsyncIterator[Meter]:
+    meter = Meter(connection, publish_timeout_s=publish_timeout_s, ack_timeout_s=ack_timeout_s)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(meter.run())
         try:
@@ -83,7 +85,7 @@ async def test_a_usage_whose_acknowledgement_was_lost_is_stored_once_and_voided(
     async with linked(nats_url) as (link, url):
         behind = await broker.connect(url, "test")
         facts = [a_usage() for _ in range(3)]
-        async with running(behind, publish_timeout_s=0.1) as meter:
+        async with running(behind, publish_timeout_s=0.1, ack_timeout_s=1.0) as meter:
             await meter.record(a_usage())
             link.swallow_replies()
             outcomes = await asyncio.gather(*map(meter.record, facts), return_exceptions=True)

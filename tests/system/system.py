@@ -19,6 +19,7 @@ from deploy.local.ports import free_port
 from tests.waiting import PATIENCE_S, until
 
 READY_S = 2 * PATIENCE_S
+QUIET_S = 2.5  # longer than an edge waits before it sends a unit, or a void, again
 ECHO_ONLY = """
 [[model]]
 name = "echo"
@@ -68,15 +69,18 @@ class System(Struct, kw_only=True):
         return await nats.connect(self.nats_url)
 
     async def settled(self) -> None:
-        """Wait until every stored event has been folded and acknowledged."""
+        """Wait until nothing more comes, and all that came is folded and acknowledged."""
         client = await self.broker()
         try:
             async with asyncio.timeout(PATIENCE_S):
+                jetstream, seen = client.jetstream(), None
                 while True:
-                    info = await client.jetstream().consumer_info("USAGE", "usage_fold")
-                    if not (info.num_pending or info.num_ack_pending):
+                    stored = (await jetstream.stream_info("USAGE")).state.last_seq
+                    fold = await jetstream.consumer_info("USAGE", "usage_fold")
+                    if not (fold.num_pending or fold.num_ack_pending) and stored == seen:
                         return
-                    await asyncio.sleep(0.1)
+                    seen = stored
+                    await asyncio.sleep(QUIET_S)
         finally:
             await client.close()
 

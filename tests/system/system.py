@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -128,3 +128,11 @@ async def running(
             process.terminate()
         await asyncio.wait_for(process.wait(), PATIENCE_S)
         log.close()
+
+
+def echoing(home: Path, sabotage: str = "") -> AbstractAsyncContextManager[System]:
+    """A system with only the echo model: it is the road that is tested."""
+    home.mkdir(parents=True)
+    models = home / "models.toml"
+    models.write_text(ECHO_ONLY)
+    return running(home, sabotage=sabotage, environment={"TOLLGATE_MODELS_FILE": str(models)})

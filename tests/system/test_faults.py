@@ -9,7 +9,6 @@ wrong, or the test would prove nothing.
 
 import asyncio
 from collections import Counter
-from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from uuid import UUID
 
@@ -17,7 +16,7 @@ import pytest
 from msgspec import Struct
 
 from tests.system.load import Load, under_load
-from tests.system.system import ECHO_ONLY, System, running
+from tests.system.system import System, echoing
 from tests.waiting import PATIENCE_S, until
 
 KILLS = 3
@@ -29,14 +28,6 @@ class Books(Struct):
     billed: Counter[UUID]  # how often each request is billed; voids take one away
     events: int
     totals: int
-
-
-def echoing(home: Path, sabotage: str = "") -> AbstractAsyncContextManager[System]:
-    """A system with only the echo model: it is the road that is tested."""
-    home.mkdir()
-    models = home / "models.toml"
-    models.write_text(ECHO_ONLY)
-    return running(home, sabotage=sabotage, environment={"TOLLGATE_MODELS_FILE": str(models)})
 
 
 async def read_books(system: System, load: Load) -> Books:

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from deploy.local.ports import free_port
-from tests.system.system import System, running
+from tests.system.system import System, echoing
 from tests.waiting import PATIENCE_S
 
 
@@ -165,7 +165,7 @@ async def test_a_command_that_fails_says_why_in_one_line(system: System) -> None
 async def test_two_systems_run_side_by_side_and_keep_to_themselves(
     system: System, home: Path
 ) -> None:
-    async with running(home) as other, other.client() as client:
+    async with echoing(home) as other, other.client() as client:
         assert other.url != system.url
         assert other.nats_url != system.nats_url
         assert (await client.post("/v1/echo/echo", json={"text": "hi"})).status_code == 200

@@ -19,7 +19,7 @@ from tests.system.load import Load, under_load
 from tests.system.system import System, echoing
 from tests.waiting import PATIENCE_S, until
 
-KILLS = 3
+KILLS = 2
 
 
 class Books(Struct):
@@ -72,7 +72,7 @@ async def kill_under_load(system: System, name: str) -> Load:
 
 async def progress(load: Load) -> None:
     """Wait until the system has answered a good number of further requests."""
-    goal = len(load.answered) + 200
+    goal = len(load.answered) + 100
     await until(lambda: len(load.answered) >= goal)
 
 

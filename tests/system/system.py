@@ -57,9 +57,11 @@ class System(Struct, kw_only=True):
             base_url=self.url, headers=headers or self.headers, timeout=PATIENCE_S
         )
 
-    def kill(self, name: str) -> None:
-        """kill -9 one of its processes; the supervisor starts another."""
-        pid = int((self.home / "run" / f"{name}.pid").read_text())
+    async def kill(self, name: str) -> None:
+        """kill -9 one of its processes, once it runs; the supervisor starts another."""
+        path = self.home / "run" / f"{name}.pid"
+        await until(path.exists)
+        pid = int(path.read_text())
         os.kill(pid, signal.SIGKILL)
 
     async def database(self) -> "asyncpg.Connection[asyncpg.Record]":

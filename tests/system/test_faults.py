@@ -65,7 +65,7 @@ async def kill_under_load(system: System, name: str) -> Load:
     async with under_load(system) as load:
         for _ in range(KILLS):
             await progress(load)
-            system.kill(name)
+            await system.kill(name)
         await progress(load)
     return load
 

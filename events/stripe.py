@@ -11,13 +11,6 @@ SUBJECTS: Final = "stripe.>"
 UNREADABLE: Final = "stripe.unreadable"  # signed, and yet not an event: parked, not lost
 
 
-class StripeObject(Struct, frozen=True):
-    """What every object of Stripe's has."""
-
-    id: str
-    object: str
-
-
 class _Data(Struct, frozen=True):
     object: dict[str, Any]
 

@@ -33,6 +33,7 @@ class System(Struct, kw_only=True):
     """A running system and its particulars, as its ready file gives them."""
 
     home: Path
+    sabotaged: bool
     process: asyncio.subprocess.Process
     url: str
     api_key: str
@@ -64,6 +65,13 @@ class System(Struct, kw_only=True):
         pid = int(path.read_text())
         os.kill(pid, signal.SIGKILL)
 
+    async def reach_the_moment(self) -> None:
+        """Wait until a sabotaged process stands where a kill does its harm."""
+        reached = self.home / "reached"
+        (self.home / "armed").touch()
+        await until(reached.exists)
+        reached.unlink()
+
     async def database(self) -> "asyncpg.Connection[asyncpg.Record]":
         return await asyncpg.connect(self.database_url)
 
@@ -85,6 +93,14 @@ class System(Struct, kw_only=True):
                     await asyncio.sleep(QUIET_S)
         finally:
             await client.close()
+
+
+def sabotaged(home: Path, sabotage: str) -> dict[str, str]:
+    return {
+        "PYTHONPATH": str(SABOTEUR),
+        "SABOTAGE": sabotage,
+        "SABOTAGE_ARMED": str(home / "armed"),
+    }
 
 
 @asynccontextmanager
@@ -118,13 +134,18 @@ async def running(
             "TOLLGATE_DEADLINE_S": "200",
             "TOLLGATE_PUBLISH_TIMEOUT_S": "60",
             **(environment or {}),
-            **({"PYTHONPATH": str(SABOTEUR), "SABOTAGE": sabotage} if sabotage else {}),
+            **(sabotaged(home, sabotage) if sabotage else {}),
         },
     )
     try:
         await until(lambda: ready_file.exists() or process.returncode is not None, READY_S)
         assert process.returncode is None, (home / "up.log").read_text()[-4_000:]
-        yield System(home=home, process=process, **json.loads(ready_file.read_text()))
+        yield System(
+            home=home,
+            process=process,
+            sabotaged=bool(sabotage),
+            **json.loads(ready_file.read_text()),
+        )
     finally:
         with suppress(ProcessLookupError):
             process.terminate()

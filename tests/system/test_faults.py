@@ -61,10 +61,17 @@ def check(load: Load, books: Books) -> None:
 
 
 async def kill_under_load(system: System, name: str) -> Load:
-    """Kill a process several times under load, and go on until answers come again."""
+    """Kill a process several times under load, and go on until answers come again.
+
+    A sabotaged process is killed at the moment that the sabotage is about, any other at
+    any moment.
+    """
     async with under_load(system) as load:
         for _ in range(KILLS):
             await progress(load)
+            if system.sabotaged:
+                await system.reach_the_moment()
+                await progress(load)  # what was under way has been answered
             await system.kill(name)
         await progress(load)
     return load

@@ -6,9 +6,20 @@ folder on PYTHONPATH. Nothing of the product knows about it.
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
-PAUSE_S = 0.2  # so long is the moment in which a kill does its harm
+ARMED = Path(os.environ.get("SABOTAGE_ARMED", ""))
+WAITING_S = 600.0  # for the kill: it comes once the test has seen `reached`
+
+
+async def moment() -> None:
+    """The moment at which a kill does its harm. When armed, wait here for the kill."""
+    try:
+        ARMED.rename(ARMED.with_name("reached"))
+    except FileNotFoundError:
+        return
+    await asyncio.sleep(WAITING_S)
 
 
 def publish_after_answering() -> None:
@@ -20,7 +31,7 @@ def publish_after_answering() -> None:
 
     async def record_later(meter: Meter, fact: Any) -> None:
         async def later() -> None:
-            await asyncio.sleep(PAUSE_S)
+            await moment()
             await record(meter, fact)
 
         task = asyncio.create_task(later())
@@ -39,7 +50,7 @@ def acknowledge_before_the_commit() -> None:
     async def settle_acknowledged(self: Redelivery, messages: Any, decode: Any, write: Any) -> bool:
         for message in messages:
             await message.ack()
-        await asyncio.sleep(PAUSE_S)
+        await moment()
         return await settle(self, messages, decode, write)
 
     Redelivery.settle = settle_acknowledged  # type: ignore[method-assign]
@@ -54,7 +65,7 @@ def dawdle_after_the_commit() -> None:
     async def settle_slowly(self: Redelivery, messages: Any, decode: Any, write: Any) -> bool:
         async def write_and_wait(facts: Any) -> None:
             await write(facts)
-            await asyncio.sleep(PAUSE_S)
+            await moment()
 
         return await settle(self, messages, decode, write_and_wait)
 

@@ -31,3 +31,13 @@ class StreamUnfit(WireError):
         super().__init__(f"stream {stream}: {reason}")
         self.stream = stream
         self.reason = reason
+
+
+class BadPlansFile(WireError):
+    """The plans file cannot be used; mend it."""
+
+    def __init__(self, path: Path, reason: str, *, line: int | None = None) -> None:
+        super().__init__(f"{path}{f', line {line}' if line else ''}: {reason}")
+        self.path = path
+        self.reason = reason
+        self.line = line

@@ -30,6 +30,7 @@ class Quantities(Struct, frozen=True, kw_only=True, omit_defaults=True):
     input_characters: Count = 0
     output_characters: Count = 0
     device_ms: Count = 0  # the request's share of its batch
+    cost: Count = 0  # by the plan's prices of that moment, in billionths of the currency's unit
 
 
 class Usage(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,200 @@
+"""Plans: what an account may use, how much of it, and at which price.
+
+They are declared in one file that people write (`deploy/plans.toml` shows the form).
+The edge admits by it, and the consumers true its counters up.
+"""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from events.errors import BadPlansFile
+from events.usage import Quantities
+from events.windows import Window
+
+DEFAULT: Final = "default"  # the plan of an account that was given no other
+
+Unit = Literal[
+    "requests",
+    "input_tokens",
+    "output_tokens",
+    "input_words",
+    "output_words",
+    "input_characters",
+    "output_characters",
+    "cost",
+]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+
+NANOS: Final = 10**9  # amounts of money are integers: billionths of the currency's unit
+PER: Final = 10**6  # prices are for a million of something
+MOST: Final = 2**62
+
+
+class Policy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """At most `limit` of a unit in each window."""
+
+    name: Name
+    unit: Unit
+    limit: int | str  # money is written as a string: "12.50"
+    window: Window
+    per: Literal["account", "key"] = "account"
+    only: tuple[str, ...] = ()  # models or tasks; none: all of them
+    shadow: bool = False  # decides and counts, and refuses nobody
+
+    def __post_init__(self) -> None:
+        self.most()
+
+    def most(self, override: int | str | None = None) -> int:
+        """The limit as an integer: of billionths, where it is money.
+
+        Raises:
+            ValueError: it is negative, absurd or no number.
+        """
+        limit = self.limit if override is None else override
+        if self.unit == "cost":
+            return money(limit)
+        if not isinstance(limit, int) or not 0 <= limit <= MOST:
+            raise ValueError(f"a limit of {self.unit} is a whole number from 0 to 2**62")
+        return limit
+
+    def covers(self, model: str, task: str) -> bool:
+        """Whether a request for this task of this model counts."""
+        return not self.only or model in self.only or task in self.only
+
+
+class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a group of accounts has in common."""
+
+    name: Name
+    description: str = ""
+    policy: tuple[Policy, ...] = ()
+    concurrency: Annotated[int, Meta(ge=1, le=100_000)] | None = None  # requests at once
+    models: tuple[str, ...] | None = None  # those allowed; none named: all
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0  # in a model's queue; higher goes first
+    prices: dict[Unit, str] = {}  # for a million of each
+    billed: tuple[Unit, ...] | None = None  # which of them are charged; none named: all
+    monthly_budget: str | None = None  # nothing is answered beyond it
+    prepaid: bool = False  # nothing is answered without credit
+
+    def __post_init__(self) -> None:
+        names = [policy.name for policy in self.policy]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"policy {name!r} is there twice")
+        for unit, price in self.prices.items():
+            if unit == "cost":
+                raise ValueError("a price of `cost` means nothing: name a quantity")
+            if money(price) % PER:
+                raise ValueError(f"the price of {unit} has more than nine decimals for each one")
+        for unit in self.billed or ():
+            if unit not in self.prices:
+                raise ValueError(f"{unit} is billed and has no price")
+        if self.monthly_budget is not None:
+            money(self.monthly_budget)
+
+    def cost(self, quantities: Quantities) -> int:
+        """What a request costs, in billionths of the currency's unit."""
+        return sum(rate * getattr(quantities, unit) for unit, rate in self.rates())
+
+    def rates(self) -> Sequence[tuple[Unit, int]]:
+        """The units that are charged, each with its price for one, in billionths."""
+        units = self.prices if self.billed is None else self.billed
+        return [(unit, money(self.prices[unit]) // PER) for unit in units]
+
+    def allows(self, model: str) -> bool:
+        """Whether its accounts may use a model."""
+        return self.models is None or model in self.models
+
+
+Plans = Mapping[str, Plan]
+
+
+class _File(Struct, frozen=True, forbid_unknown_fields=True):
+    plan: tuple[Plan, ...]
+
+
+#: Where no file says otherwise: everybody may do everything, and pays nothing.
+UNLIMITED: Final[Plans] = {DEFAULT: Plan(name=DEFAULT)}
+
+
+def money(amount: int | str) -> int:
+    """An amount as people write it, like "12.50", in billionths.
+
+    Raises:
+        ValueError: it is negative, absurd, finer than a billionth or no number.
+    """
+    try:
+        nanos = Decimal(amount) * NANOS
+    except InvalidOperation:
+        raise ValueError(f'{amount!r} is no amount of money; write it as "12.50"') from None
+    if not (nanos.is_finite() and 0 <= nanos <= MOST and nanos == int(nanos)):
+        raise ValueError(f"{amount!r} is no amount of money from 0 to 4 billion, to nine decimals")
+    return int(nanos)
+
+
+def show_money(nanos: int) -> str:
+    """An amount in billionths as people write it, to the cent or finer."""
+    sign, nanos = ("-", -nanos) if nanos < 0 else ("", nanos)
+    whole, rest = divmod(nanos, NANOS)
+    cents = f"{rest:09}".rstrip("0").ljust(2, "0")
+    return f"{sign}{whole}.{cents}"
+
+
+def read_plans(path: Path) -> Plans:
+    """Read the plans file: plans by name.
+
+    Raises:
+        BadPlansFile: it is missing, is not TOML, or says something wrong; with the line.
+    """
+    try:
+        text = path.read_text()
+        found: Any = tomllib.loads(text)
+    except OSError as error:
+        raise BadPlansFile(path, error.strerror or str(error)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadPlansFile(path, str(error)) from error
+    try:
+        declared = msgspec.convert(found, _File).plan
+    except msgspec.ValidationError as error:
+        raise BadPlansFile(path, str(error), line=_line(text, str(error))) from error
+    plans: dict[str, Plan] = {}
+    for number, plan in enumerate(declared):
+        if plan.name in plans:
+            line = _line(text, f"`$.plan[{number}].name`")
+            raise BadPlansFile(path, f"plan {plan.name!r} is there twice", line=line)
+        plans[plan.name] = plan
+    if DEFAULT not in plans:
+        raise BadPlansFile(path, f"there must be a plan called {DEFAULT!r}")
+    return plans
+
+
+def _line(text: str, message: str) -> int | None:
+    """The line that a message of msgspec's is about; it names a path like `$.plan[1].name`."""
+    found = re.search(r"`\$((?:\.\w+|\[\d+\]|\[\.\.\.\])*)`", message)
+    steps = re.findall(r"\.(\w+)|\[(\d+)\]", found[1]) if found else []
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if unknown:
+        steps.append((unknown[1], ""))
+    lines = text.splitlines()
+    at, headers, fields = 0, "", list[str]()
+    for name, index in steps:
+        if index:  # the index-th table of this name from here on
+            header = re.compile(rf"\s*\[\[\s*{re.escape(headers)}\s*\]\]")
+            starts = [number for number in range(at, len(lines)) if header.match(lines[number])]
+            if int(index) < len(starts):
+                at = starts[int(index)]
+                fields.clear()
+        else:
+            headers = f"{headers}.{name}" if headers else name
+            fields.append(name)
+    for name in fields:
+        key = re.compile(rf"\s*(\[+[\w.\s]*\b)?[\"']?{re.escape(name)}[\"']?\s*[=\]]")
+        at = next((number for number in range(at, len(lines)) if key.match(lines[number])), at)
+    return at + 1 if steps else None

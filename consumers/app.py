@@ -11,6 +11,7 @@ from nats.aio.client import Client
 from nats.errors import Error
 
 from consumers.consumer import Consumer
+from consumers.outbox import Relay
 from consumers.pull import Pull
 from consumers.settings import Settings
 from consumers.stripe import STRIPE_JOURNAL
@@ -30,6 +31,7 @@ class App:
         self._settings = settings
         self._connection = Client()
         self._pulls: list[Pull] = []
+        self._stopping = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until `stop`, then finish the batches in hand within the drain time.
@@ -40,6 +42,7 @@ class App:
             work = tasks.create_task(self._work())
             await stop.wait()
             log.info("consumers_stopping")
+            self._stopping.set()
             for pull in self._pulls:
                 pull.stop()
             if self._pulls:
@@ -52,7 +55,8 @@ class App:
             *[USAGE_FOLD] * self._settings.usage_workers,
             *[STRIPE_JOURNAL] * self._settings.stripe_workers,
         ]
-        async with _pool(self._settings.database_url, maximum=len(consumers)) as pool:
+        connections = len(consumers) + 1  # and the relay's
+        async with _pool(self._settings.database_url, maximum=connections) as pool:
             await broker.connect(
                 self._settings.nats_url,
                 "tollgate-consumers",
@@ -71,6 +75,7 @@ class App:
                 pull = consumer.pull(self._connection, linger_s=self._settings.linger_s)
                 self._pulls.append(pull)
                 tasks.create_task(consumer.work(self._connection, pool, pull))
+            tasks.create_task(Relay(self._connection, pool).work(self._stopping))
 
     async def _renew(self) -> None:
         for pull in self._pulls:

@@ -1,40 +1,41 @@
-"""Who is calling: API keys by hash, from memory where we can."""
+"""Who is calling: what is in the Authorization header, and whose it is."""
 
 import asyncio
 import base64
 import binascii
 import hmac
-import time
-from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Final
-from uuid import UUID
 
 import structlog
 from msgspec import Struct
 
-from edge.errors import LedgerAway, MalformedKey, MissingKey, NotAdmin, RevokedKey, UnknownKey
+from edge.accounts import Accounts
+from edge.errors import (
+    ExpiredKey,
+    LedgerAway,
+    MalformedKey,
+    MissingKey,
+    NotAdmin,
+    RevokedKey,
+    UnknownKey,
+)
+from events.accounts import Account, ApiKey
 from ledger import key_format
-from ledger.api_keys import ApiKey, find_key
+from ledger.api_keys import keys_used
 from ledger.db import Pool, acquire
 from ledger.errors import LedgerUnavailable
 
 log = structlog.get_logger()
 
-LOOK_UP_S: Final = 2.0  # then PostgreSQL counts as away
-MAX_CACHED: Final = 200_000  # keys; the oldest goes first
-AWAY_S: Final = 1.0  # how long a known key is taken unseen when PostgreSQL is away
+NOTE_S: Final = 30.0
 
 
 class Caller(Struct, frozen=True):
     """On whose behalf a request runs."""
 
-    account_id: UUID
-    key_id: str
-
-
-class _Cached(Struct):
-    key: ApiKey | None  # None: looked up and not there
-    until: float  # by the monotonic clock
+    account: Account
+    key: ApiKey
 
 
 def credentials(authorization: str | None) -> str:
@@ -70,85 +71,58 @@ def credentials(authorization: str | None) -> str:
 
 
 class Keys:
-    """Looks keys up: in memory, else once in PostgreSQL for all who ask meanwhile.
+    """Tells who a key belongs to, and notes that it was used."""
 
-    PostgreSQL may be away: a key that was seen before goes on working.
-    """
-
-    def __init__(
-        self,
-        pool: Pool,
-        secret: str,
-        *,
-        ttl_s: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._pool = pool
+    def __init__(self, accounts: Accounts, secret: str) -> None:
+        self._accounts = accounts
         self._secret = secret.encode()
-        self._ttl_s = ttl_s
-        self._clock = clock
-        self._cached: dict[bytes, _Cached] = {}
-        self._looking: dict[bytes, asyncio.Future[ApiKey | None]] = {}
+        self._used: dict[str, datetime] = {}  # since the last time that it was written
 
     async def authenticate(self, authorization: str | None) -> Caller:
         """The caller behind an Authorization header.
 
         Raises:
-            MissingKey, MalformedKey, UnknownKey, RevokedKey: answered 401, each its own code.
+            MissingKey, MalformedKey, UnknownKey, RevokedKey, ExpiredKey: answered 401,
+                each its own code.
             LedgerAway: an unknown key while PostgreSQL is away; answered 503.
         """
         secret = credentials(authorization)
         if not key_format.checksum_ok(secret):  # no look-up for what is only a typo
             message = "the key is malformed: copy all of it, from `tg_` to its last letter"
             raise MalformedKey(message)
-        digest = key_format.digest(secret, self._secret)
-        cached = self._cached.get(digest)
-        if cached is None or cached.until < self._clock():
-            cached = await self._look_up(digest, cached)
-        key = cached.key
-        if key is None:
+        try:
+            found = await self._accounts.find(key_format.digest(secret, self._secret))
+        except LedgerUnavailable as error:
+            message = "keys cannot be looked up right now; try again"
+            raise LedgerAway(message, retry_after_s=1) from error
+        if found is None:
             message = "no such key; it may belong to another installation"
             raise UnknownKey(message)
+        account, key = found
+        now = datetime.now(UTC)
         if key.revoked_at is not None:
             message = (
                 f"key {key.id} was revoked at {key.revoked_at:%Y-%m-%d %H:%M} UTC; use another"
             )
             raise RevokedKey(message)
-        return Caller(key.account_id, key.id)
+        if key.expires_at is not None and key.expires_at <= now:
+            message = f"key {key.id} expired at {key.expires_at:%Y-%m-%d %H:%M} UTC; use another"
+            raise ExpiredKey(message)
+        self._used[key.id] = now
+        return Caller(account, key)
 
-    async def _look_up(self, digest: bytes, stale: _Cached | None) -> _Cached:
-        looking = self._looking.get(digest)
-        if looking is None:
-            looking = asyncio.get_running_loop().create_future()
-            self._looking[digest] = looking
+    async def note_use(self, pool: Pool) -> None:
+        """Write when keys were last used, every half minute and for ever."""
+        while True:
+            await asyncio.sleep(NOTE_S)
+            used, self._used = self._used, {}
             try:
-                looking.set_result(await self._find(digest))
+                if used:
+                    async with acquire(pool) as connection:
+                        await keys_used(connection, used)
             except LedgerUnavailable as error:
-                looking.set_exception(error)
-                looking.exception()  # read here: perhaps nobody else waits for it
-            finally:
-                looking.cancel()  # where we were cancelled ourselves; else it does nothing
-                del self._looking[digest]
-        try:
-            found = _Cached(await asyncio.shield(looking), self._clock() + self._ttl_s)
-        except LedgerUnavailable as error:
-            if stale is None:
-                message = "keys cannot be looked up right now; try again"
-                raise LedgerAway(message, retry_after_s=1) from error
-            log.warning("key_taken_unseen", key_id=stale.key and stale.key.id, error=repr(error))
-            found = _Cached(stale.key, self._clock() + AWAY_S)
-        self._cached.pop(digest, None)  # so that a dict's order is the order of look-ups
-        self._cached[digest] = found
-        if len(self._cached) > MAX_CACHED:
-            del self._cached[next(iter(self._cached))]
-        return found
-
-    async def _find(self, digest: bytes) -> ApiKey | None:
-        async with (
-            acquire(self._pool, timeout_s=LOOK_UP_S) as connection,
-            asyncio.timeout(LOOK_UP_S),
-        ):
-            return await find_key(connection, digest)
+                log.warning("use_not_noted", keys=len(used), error=repr(error))
+                self._used = used | self._used
 
 
 def require_admin(authorization: str | None, admin_token: str) -> None:

@@ -1,6 +1,5 @@
 """Which models there are, and which of them run."""
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -15,12 +14,12 @@ from nats.aio.msg import Msg
 
 from edge.errors import UnknownModel, UnknownTask
 from events import broker, models
+from events.direct import Direct
 from events.models import ModelDeclared
 from events.streams import MODELS
 
 log = structlog.get_logger()
 
-SNAPSHOT_S: Final = 2.0
 MAX_SHOWN: Final = 64  # characters of an unknown name in its error
 
 
@@ -41,10 +40,12 @@ class Catalogue:
     def __init__(
         self,
         connection: Client,
+        direct: Direct,
         declared: Mapping[str, ModelDeclared],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._connection = connection
+        self._direct = direct
         self._models = dict(declared)
         self._holds: dict[str, dict[UUID, float]] = {name: {} for name in declared}
         self._clock = clock
@@ -52,23 +53,16 @@ class Catalogue:
     async def start(self) -> None:
         """Listen from now on, and read what was announced before."""
         await self._connection.subscribe(models.SUBJECTS, cb=self._hear)
+        await broker.settle(self._connection)  # nothing falls between the two
         await self.catch_up()
 
     async def catch_up(self) -> None:
         """Read the last word of every worker from the stream, as far as it answers."""
-        query = msgspec.json.encode({"multi_last": [models.SUBJECTS]})
-        inbox = await self._connection.subscribe(self._connection.new_inbox())
         try:
-            await broker.settle(self._connection)
-            subject = f"$JS.API.DIRECT.GET.{MODELS}"
-            await self._connection.publish(subject, query, reply=inbox.subject)
-            async with asyncio.timeout(SNAPSHOT_S):
-                while not ((message := await inbox.next_msg()).headers or {}).get("Status"):
-                    await self._hear(message)
+            for message in await self._direct.last(MODELS, models.SUBJECTS):
+                await self._hear(message)
         except (nats.errors.Error, OSError, TimeoutError) as error:
             log.warning("announcements_not_read", error=repr(error))  # each comes again soon
-        finally:
-            await inbox.unsubscribe()
 
     def require(self, model: str, task: str) -> None:
         """Check that a model is declared and does a task.

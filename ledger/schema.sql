@@ -4,7 +4,13 @@
 CREATE TABLE accounts (
     id uuid PRIMARY KEY,
     name text NOT NULL,
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    plan text NOT NULL DEFAULT 'default',
+    limits jsonb NOT NULL DEFAULT '{}',  -- by a policy's name, instead of the plan's
+    concurrency integer,  -- instead of the plan's
+    monthly_budget bigint,  -- the operator's, instead of the plan's; all money in billionths
+    own_budget bigint,  -- the customer's; the lower of the two counts
+    version bigint NOT NULL DEFAULT 0  -- of what is announced; also its keys' and its credit's
 );
 
 CREATE TABLE api_keys (
@@ -13,9 +19,30 @@ CREATE TABLE api_keys (
     hash bytea NOT NULL UNIQUE,  -- HMAC-SHA256 of the key, under the server's secret
     name text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    revoked_at timestamptz
+    revoked_at timestamptz,
+    scope text[] NOT NULL DEFAULT '{}',  -- models or tasks; empty: all
+    expires_at timestamptz,
+    last_used_at timestamptz  -- to the minute or so: it is written in batches
 );
 CREATE INDEX api_keys_account_id_idx ON api_keys (account_id);
+
+-- Credit granted and corrected; a row is never changed. What was spent is in usage_totals.
+CREATE TABLE credits (
+    id uuid PRIMARY KEY,
+    account_id uuid NOT NULL REFERENCES accounts,
+    amount bigint NOT NULL,  -- billionths; negative takes back
+    reason text NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE INDEX credits_account_id_idx ON credits (account_id);
+
+-- What is to be announced on NATS, written in the transaction that makes it true.
+CREATE TABLE outbox (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    subject text NOT NULL,
+    payload bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
 
 -- One row per usage event. Where TimescaleDB is, a hypertable on started_at with
 -- chunks of a day. No foreign keys: an event of an unknown account is still usage,
@@ -42,6 +69,7 @@ CREATE TABLE usage_events (
     output_characters bigint NOT NULL,
     device_ms bigint NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
+    cost bigint NOT NULL DEFAULT 0,  -- billionths of the currency's unit
     PRIMARY KEY (request_id, part, voids, started_at)
 );
 
@@ -64,6 +92,7 @@ CREATE TABLE usage_totals (
     input_characters bigint NOT NULL,
     output_characters bigint NOT NULL,
     device_ms bigint NOT NULL,
+    cost bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (account_id, hour, key_id, model, task, status)
 ) WITH (fillfactor = 70);
 

@@ -32,6 +32,7 @@ class UsageBucket(Struct, frozen=True, kw_only=True):
     input_characters: int
     output_characters: int
     device_ms: int
+    cost: int  # billionths of the currency's unit
 
 
 class UsagePage(Struct, frozen=True, kw_only=True):
@@ -101,6 +102,31 @@ def _quantities(usages: Sequence[Usage], voids: Sequence[bool]) -> Iterator[Sequ
 def _array(values: Sequence[int]) -> str:
     """Integers, or booleans, as PostgreSQL writes an array."""
     return "{" + _json.encode(values)[1:-1].decode() + "}"
+
+
+class Measured(Struct, frozen=True, kw_only=True):
+    """What of an account's usage to add up."""
+
+    account_id: UUID
+    unit: str  # one of Quantities' fields
+    key_id: str | None = None  # None: all of them
+    only: Sequence[str] = ()  # models or tasks; none: all
+
+
+async def measure_usage(
+    connection: Connection, measured: Measured, *, since: datetime, until: datetime | None
+) -> int:
+    """The sum of one quantity, from one full hour to another."""
+    total: int = await connection.fetchval(
+        _SQL["measure_usage"],
+        measured.account_id,
+        measured.unit,
+        measured.key_id,
+        list(measured.only),
+        since,
+        until,
+    )
+    return total
 
 
 async def read_usage(

@@ -9,38 +9,39 @@ WITH stored AS (
     INSERT INTO usage_events (
         started_at, request_id, part, voids, account_id, key_id, model, task, status,
         duration_ms, epoch, sequence, requests, input_tokens, output_tokens, input_words,
-        output_words, input_characters, output_characters, device_ms
+        output_words, input_characters, output_characters, device_ms, cost
     )
     SELECT
         timestamptz 'epoch' + started_ms * interval '1 millisecond', request_id, part, voids,
         account_id, key_id, model, task, status, duration_ms, epoch, sequence, requests,
         input_tokens, output_tokens, input_words, output_words, input_characters,
-        output_characters, device_ms
+        output_characters, device_ms, cost
     FROM unnest(
         $1::text::bigint[], $2::uuid[], $3::text::integer[], $4::text::boolean[], $5::uuid[],
         $6::text[], $7::text[], $8::text[], $9::text::smallint[], $10::text::bigint[],
         $11::uuid[], $12::text::bigint[], $13::text::bigint[], $14::text::bigint[],
         $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::bigint[],
-        $19::text::bigint[], $20::text::bigint[]
+        $19::text::bigint[], $20::text::bigint[], $21::text::bigint[]
     ) AS event (
         started_ms, request_id, part, voids, account_id, key_id, model, task, status,
         duration_ms, epoch, sequence, requests, input_tokens, output_tokens, input_words,
-        output_words, input_characters, output_characters, device_ms
+        output_words, input_characters, output_characters, device_ms, cost
     )
     ORDER BY request_id, part, voids
     ON CONFLICT DO NOTHING
     RETURNING
         started_at, account_id, key_id, model, task, status, requests, input_tokens,
-        output_tokens, input_words, output_words, input_characters, output_characters, device_ms
+        output_tokens, input_words, output_words, input_characters, output_characters, device_ms, cost
 ), folded AS (
     INSERT INTO usage_totals AS total (
         account_id, hour, key_id, model, task, status, requests, input_tokens, output_tokens,
-        input_words, output_words, input_characters, output_characters, device_ms
+        input_words, output_words, input_characters, output_characters, device_ms, cost
     )
     SELECT
         account_id, date_trunc('hour', started_at, 'UTC'), key_id, model, task, status,
         sum(requests), sum(input_tokens), sum(output_tokens), sum(input_words),
-        sum(output_words), sum(input_characters), sum(output_characters), sum(device_ms)
+        sum(output_words), sum(input_characters), sum(output_characters), sum(device_ms),
+        sum(cost)
     FROM stored
     GROUP BY 1, 2, 3, 4, 5, 6
     ORDER BY 1, 2, 3, 4, 5, 6
@@ -52,7 +53,8 @@ WITH stored AS (
         output_words = total.output_words + excluded.output_words,
         input_characters = total.input_characters + excluded.input_characters,
         output_characters = total.output_characters + excluded.output_characters,
-        device_ms = total.device_ms + excluded.device_ms
+        device_ms = total.device_ms + excluded.device_ms,
+        cost = total.cost + excluded.cost
 )
 SELECT count(*) FROM stored;
 
@@ -67,7 +69,8 @@ SELECT
     sum(output_words)::bigint AS output_words,
     sum(input_characters)::bigint AS input_characters,
     sum(output_characters)::bigint AS output_characters,
-    sum(device_ms)::bigint AS device_ms
+    sum(device_ms)::bigint AS device_ms,
+    sum(cost)::bigint AS cost
 FROM usage_totals
 WHERE account_id = $1
     AND ($3::timestamptz IS NULL OR hour >= $3)
@@ -75,3 +78,21 @@ WHERE account_id = $1
 GROUP BY 1
 ORDER BY 1 DESC
 LIMIT $5;
+
+-- name: measure_usage
+SELECT coalesce(sum(CASE $2::text
+    WHEN 'requests' THEN requests
+    WHEN 'input_tokens' THEN input_tokens
+    WHEN 'output_tokens' THEN output_tokens
+    WHEN 'input_words' THEN input_words
+    WHEN 'output_words' THEN output_words
+    WHEN 'input_characters' THEN input_characters
+    WHEN 'output_characters' THEN output_characters
+    WHEN 'cost' THEN cost
+END), 0)::bigint
+FROM usage_totals
+WHERE account_id = $1
+    AND ($3::text IS NULL OR key_id = $3)
+    AND ($4::text[] = '{}' OR model = ANY($4) OR task = ANY($4))
+    AND hour >= $5
+    AND ($6::timestamptz IS NULL OR hour < $6);

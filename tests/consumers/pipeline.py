@@ -71,8 +71,11 @@ class Pipeline:
     async def settled(self, stream: str = streams.USAGE) -> bool:
         """Whether nothing of the stream is waiting, and nothing in somebody's hands."""
         durable = {streams.USAGE: "usage_fold", streams.STRIPE: "stripe_journal"}[stream]
-        consumer = await self.nats.jetstream().consumer_info(stream, durable)
-        return not consumer.num_pending and not consumer.num_ack_pending
+        jetstream = self.nats.jetstream()
+        # not by what is pending: a message that was just stored is not counted there yet
+        stored = (await jetstream.stream_info(stream)).state.last_seq
+        floor = (await jetstream.consumer_info(stream, durable)).ack_floor
+        return floor is not None and floor.stream_seq >= stored
 
     async def until_settled(self, stream: str = streams.USAGE) -> None:
         async def settled() -> bool:

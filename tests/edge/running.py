@@ -13,17 +13,19 @@ from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from consumers.outbox import Relay
 from deploy.local.ports import free_port
 from edge.app import create_app
 from edge.settings import Settings
 from events import broker, inference, models, streams
+from events.accounts import Account, ApiKey
 from events.ids import new_id
 from events.inference import WORKERS, Ask, Reply
 from events.models import ModelAnnounced, ModelDeclared
 from events.usage import Quantities
-from ledger.accounts import Account, create_account
-from ledger.api_keys import ApiKey, create_key
-from ledger.db import Connection
+from ledger.accounts import create_account
+from ledger.api_keys import create_key
+from ledger.db import Connection, create_pool
 from tests.waiting import PATIENCE_S
 
 ADMIN_TOKEN = "an-admin-token-for-tests"
@@ -91,11 +93,16 @@ class _Server(uvicorn.Server):
         yield  # they are pytest's
 
 
+async def _relay(nats: Client, database_url: str) -> None:
+    async with create_pool(database_url) as pool:
+        await Relay(nats, pool).work(asyncio.Event())
+
+
 @asynccontextmanager
 async def running(
     nats: Client, nats_url: str, database_url: str, ledger: Connection, **settings: object
 ) -> AsyncIterator[Edge]:
-    """An edge until the block ends."""
+    """An edge, and what relays the ledger's announcements to it, until the block ends."""
     await streams.prepare(nats, streams.Sizes())
     account = await create_account(ledger, "tests")
     key, plain = await create_key(ledger, account.id, "tests", KEY_SECRET.encode())
@@ -108,7 +115,6 @@ async def running(
         deadline_s=PATIENCE_S,
         retry_s=PATIENCE_S,
         publish_timeout_s=PATIENCE_S,
-        key_ttl_s=0.2,
     )
     port = free_port()
     server = _Server(
@@ -123,6 +129,7 @@ async def running(
         )
     )
     serving = asyncio.create_task(server.serve())
+    relays = asyncio.create_task(_relay(nats, database_url))
     try:
         async with asyncio.timeout(PATIENCE_S):
             while not server.started and not serving.done():
@@ -136,6 +143,7 @@ async def running(
             nats=nats,
         )
     finally:
+        relays.cancel()
         server.should_exit = True
         with contextlib.suppress(asyncio.CancelledError):
             await serving

@@ -32,7 +32,6 @@ async def test_a_known_key_works_while_postgresql_is_away_and_an_unknown_one_wai
         stranger = {"Authorization": f"Bearer {unseen}"}
         before = await client.post("/v1/good/echo", json=ECHO)
         link.cut()
-        await asyncio.sleep(2 * 0.2)  # beyond the key's time to live: it has to be looked up
         known = await client.post("/v1/good/echo", json=ECHO)
         unknown = await client.post("/v1/good/echo", json=ECHO, headers=stranger)
         usage = await client.get("/v1/usage")
@@ -50,7 +49,7 @@ async def test_a_known_key_works_while_postgresql_is_away_and_an_unknown_one_wai
         assert refused.headers["retry-after"] == "1"
 
 
-async def test_a_revoked_key_is_refused_once_its_time_is_over(
+async def test_a_revoked_key_is_refused_once_that_is_announced(
     edge: Edge, ledger: Connection
 ) -> None:
     await edge.serve(echo, model="good")

@@ -9,7 +9,8 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from deploy.commands import accounts, keys, models, usage
+from deploy.commands import accounts, keys, models, plans, usage
+from deploy.commands import credits as credit_entries
 from deploy.errors import DeployError
 from deploy.logging import configure_logging
 from edge.errors import EdgeError
@@ -24,6 +25,8 @@ app = typer.Typer(
 )
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
+app.add_typer(credit_entries.app, name="credits")
+app.command("plans")(plans.show_plans)
 app.command("models")(models.list_models)
 app.command("usage")(usage.show_usage)
 

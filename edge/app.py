@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from litestar import Litestar, Request, Response
@@ -24,6 +24,8 @@ from nats.aio.client import Client
 
 from edge import endpoint as frame
 from edge import problem
+from edge.accounts import Accounts
+from edge.admission import Admission
 from edge.auth import Keys
 from edge.catalogue import Catalogue
 from edge.errors import (
@@ -38,15 +40,27 @@ from edge.errors import (
 from edge.front import Front
 from edge.metering import Meter
 from edge.openapi import describe
+from edge.plans import RunningPlans
 from edge.route import InferenceRoute
 from edge.settings import Settings
 from edge.workers import Workers
 from events import broker, streams
+from events.direct import Direct
 from events.models import read_models
 from ledger.db import create_pool
 from ledger.errors import LedgerUnavailable, UnknownAccount
 
 log = structlog.get_logger()
+
+STREAMS: Final = (
+    streams.USAGE,
+    streams.STRIPE,
+    streams.MODELS,
+    streams.ACCOUNTS,
+    streams.RATES,
+    streams.QUOTAS,
+)
+HOLD_SLACK_S: Final = 10.0
 
 
 def create_app(settings: Settings) -> ASGIApp:
@@ -57,22 +71,44 @@ def create_app(settings: Settings) -> ASGIApp:
 
     client = Client()
     pool = create_pool(settings.database_url)
-    keys = Keys(pool, settings.key_secret, ttl_s=settings.key_ttl_s)
-    catalogue = Catalogue(client, declared)
+    direct = Direct(client)
+    accounts = Accounts(client, direct, pool)
+    keys = Keys(accounts, settings.key_secret)
+    plans = RunningPlans(Path(settings.plans_file) if settings.plans_file else None)
+    # a request is held for as long as it may run, be metered, and find a worker before
+    hold_s = settings.deadline_s + settings.publish_timeout_s + HOLD_SLACK_S
+    admission = Admission(client, direct, pool, plans, hold_s=hold_s)
+    catalogue = Catalogue(client, direct, declared)
     workers = Workers(client, retry_s=settings.retry_s)
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
+        async def catch_up() -> None:
+            await accounts.catch_up()
+            await catalogue.catch_up()
+
         await broker.connect(
-            settings.nats_url, "tollgate-edge", client=client, on_reconnect=catalogue.catch_up
+            settings.nats_url, "tollgate-edge", client=client, on_reconnect=catch_up
         )
         try:
-            await streams.require(client, streams.USAGE, streams.STRIPE, streams.MODELS)
+            await streams.require(client, *STREAMS)
+            await direct.start()
             await workers.start()
             await catalogue.start()
+            await accounts.start()
             async with pool, asyncio.TaskGroup() as tasks:
-                watching = tasks.create_task(workers.watch())
+                forever = [
+                    tasks.create_task(work)
+                    for work in (
+                        workers.watch(),
+                        accounts.watch(),
+                        accounts.look_up(),
+                        keys.note_use(pool),
+                        plans.watch(),
+                        admission.run(),
+                    )
+                ]
                 metering = tasks.create_task(meter.run())
                 metering.add_done_callback(_die_with)
                 log.info("edge_ready", epoch=str(meter.epoch), services=services)
@@ -81,7 +117,9 @@ def create_app(settings: Settings) -> ASGIApp:
                 await asyncio.wait({metering}, timeout=settings.publish_timeout_s)
                 if not metering.done():
                     meter.abandon()
-                watching.cancel()
+                await admission.give_up()
+                for task in forever:
+                    task.cancel()
         finally:
             await client.close()
 
@@ -89,6 +127,7 @@ def create_app(settings: Settings) -> ASGIApp:
         endpoints=endpoints,
         keys=keys,
         catalogue=catalogue,
+        admission=admission,
         workers=workers,
         meter=meter,
         deadline_s=settings.deadline_s,
@@ -102,6 +141,8 @@ def create_app(settings: Settings) -> ASGIApp:
     dependencies: dict[str, Any] = {
         "settings": settings,
         "pool": pool,
+        "plans": plans,
+        "admission": admission,
         "catalogue": catalogue,
         "nats_client": client,
     }

@@ -3,6 +3,7 @@
 Sorted by what the caller should do: mend the request, come back later, or tell us.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -13,19 +14,29 @@ class EdgeError(Exception):
         message: For the caller: what is wrong and what to do about it.
         param: The field or parameter at fault, if one is.
         retry_after_s: When coming back may help, if it may.
+        policy: The limit that refused, if one did.
+        headers: What else the response is to say.
     """
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Something broke on our side"
+    unused: ClassVar[bool] = False  # for certain: nothing of a model's was used
 
     def __init__(
-        self, message: str, *, param: str | None = None, retry_after_s: float | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        policy: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.policy = policy
+        self.headers: Sequence[tuple[bytes, bytes]] = ()
 
 
 class Internal(EdgeError):
@@ -83,10 +94,34 @@ class RevokedKey(EdgeError):
     status, code, title = 401, "revoked_key", "This API key was revoked"
 
 
+class ExpiredKey(EdgeError):
+    """It had an end, which has come."""
+
+    status, code, title = 401, "expired_key", "This API key has expired"
+
+
 class NotAdmin(EdgeError):
     """Needs the operator's token."""
 
     status, code, title = 401, "admin_token_needed", "The admin token is needed"
+
+
+class BudgetExhausted(EdgeError):
+    """The month's budget, or the credit, does not reach for this request."""
+
+    status, code, title = 402, "budget_exhausted", "The budget does not reach"
+
+
+class NotInPlan(EdgeError):
+    """The account's plan does not have this model."""
+
+    status, code, title = 403, "not_in_plan", "The plan does not include this"
+
+
+class NotInScope(EdgeError):
+    """The key was made for something else."""
+
+    status, code, title = 403, "not_in_scope", "The key is not for this"
 
 
 class NotFound(EdgeError):
@@ -117,6 +152,7 @@ class BodyTooLarge(EdgeError):
     """More bytes than max_body_bytes."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
+    unused = True
 
 
 class CompressedBody(EdgeError):
@@ -141,6 +177,7 @@ class RefusedByModel(EdgeError):
     """The model's own 4xx; status and code are the model's."""
 
     title = "The model refuses this input"
+    unused = True
 
     def __init__(self, message: str, *, status: int, code: str, param: str | None) -> None:
         super().__init__(message, param=param)
@@ -151,22 +188,37 @@ class RefusedByModel(EdgeError):
 # --- come back later --------------------------------------------------------------
 
 
+class RateLimited(EdgeError):
+    """A window's limit is reached."""
+
+    status, code, title = 429, "rate_limited", "A rate limit is reached"
+
+
+class TooManyAtOnce(EdgeError):
+    """As many requests run as may."""
+
+    status, code, title = 429, "too_many_at_once", "Too many requests at once"
+
+
 class ModelNotRunning(EdgeError):
     """Declared, and no worker serves it now."""
 
     status, code, title = 503, "model_not_running", "The model is not running"
+    unused = True
 
 
 class ModelBusy(EdgeError):
     """Every worker is full."""
 
     status, code, title = 503, "model_busy", "The model is busy"
+    unused = True
 
 
 class BrokerAway(EdgeError):
     """NATS cannot be reached."""
 
     status, code, title = 503, "broker_unavailable", "The service is catching its breath"
+    unused = True
 
 
 class LedgerAway(EdgeError):
@@ -200,6 +252,7 @@ class WorkerFailed(EdgeError):
     """The model raised."""
 
     status, code, title = 502, "model_failed", "The model failed"
+    unused = True
 
 
 class WorkerGone(EdgeError):
@@ -212,6 +265,7 @@ class BadReply(EdgeError):
     """A worker's answer is not of the task's result type."""
 
     status, code, title = 502, "bad_reply", "The model's answer has the wrong shape"
+    unused = True
 
 
 class DeadlinePassed(EdgeError):

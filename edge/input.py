@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from edge.errors import InvalidInput, MalformedJson, NulCharacter
+from events.plans import money
 from events.tasks import Task
 
 _AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
@@ -37,6 +38,18 @@ def decode_input(task: Task, body: bytes) -> Any:  # noqa: ANN401 - an instance 
     if rb"\u0000" in body and _has_nul(msgspec.to_builtins(value)):
         raise NulCharacter("remove the NUL characters (U+0000) from the text")
     return value
+
+
+def money_of(amount: str, param: str) -> int:
+    """An amount that a caller sent, in billionths.
+
+    Raises:
+        InvalidInput: it is no amount of money.
+    """
+    try:
+        return money(amount)
+    except ValueError as error:
+        raise InvalidInput(str(error), param=param) from error
 
 
 def invalid(error: msgspec.ValidationError) -> InvalidInput:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 REQUESTS: Final = Counter(
     "tollgate_requests", "Requests answered, by endpoint and status.", ["endpoint", "status"]
@@ -28,4 +28,13 @@ METER_VOIDED: Final = Counter(
 )
 BAD_REPLIES: Final = Counter(
     "tollgate_bad_replies", "Replies of workers that had the wrong shape.", ["model", "task"]
+)
+REFUSED: Final = Counter("tollgate_refused", "Requests refused, by limit.", ["policy"])
+SHADOW_REFUSED: Final = Counter(
+    "tollgate_shadow_refused", "Requests that a shadow limit would have refused.", ["policy"]
+)
+PLANS_REFUSED: Final = Gauge(
+    "tollgate_plans_refused",
+    "1 while the plans file cannot be used, and older plans go on.",
+    multiprocess_mode="max",
 )

@@ -15,7 +15,12 @@ from edge.errors import EdgeError
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-_KINDS: Final = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_KINDS: Final = {
+    401: "authentication_error",
+    402: "insufficient_quota",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
 _FIRST_SERVER_ERROR: Final = 500
 
 
@@ -28,7 +33,7 @@ class OpenAIError(Struct, frozen=True):
     code: str
 
 
-class Problem(Struct, frozen=True, kw_only=True):
+class Problem(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """An error's body."""
 
     type: str  # a URI: urn:tollgate:error:<code>
@@ -40,6 +45,7 @@ class Problem(Struct, frozen=True, kw_only=True):
     request_id: str
     message: str  # what a person should look at
     error: OpenAIError
+    policy: str | None = None  # the limit that refused, if one did
 
 
 _encoder: Final = msgspec.json.Encoder()
@@ -62,13 +68,14 @@ def body(error: EdgeError, request_id: UUID) -> bytes:
             request_id=str(request_id),
             message=error.message,
             error=OpenAIError(error.message, kind, error.param, error.code),
+            policy=error.policy,
         )
     )
 
 
 def headers(error: EdgeError) -> list[tuple[bytes, bytes]]:
     """What goes with it: when to come back, or how to sign in."""
-    found: list[tuple[bytes, bytes]] = []
+    found = list(error.headers)
     if error.retry_after_s is not None:
         found.append((b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
     if error.status == 401:  # noqa: PLR2004 - RFC 9110 demands the challenge with it

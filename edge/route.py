@@ -12,11 +12,12 @@ from litestar.types import Receive, Scope
 from msgspec import Struct
 
 from edge import metrics
+from edge.admission import Admission, Admitted
 from edge.asgi import header, read_body
 from edge.auth import Keys
 from edge.catalogue import Catalogue
 from edge.endpoint import Endpoint, Perspective
-from edge.errors import BadReply, MethodNotAllowed, UnknownTask
+from edge.errors import BadReply, EdgeError, MethodNotAllowed, UnknownTask
 from edge.input import decode_input
 from edge.metering import Meter
 from edge.workers import Workers
@@ -74,6 +75,7 @@ class InferenceRoute:
         endpoints: Iterable[Endpoint],
         keys: Keys,
         catalogue: Catalogue,
+        admission: Admission,
         workers: Workers,
         meter: Meter,
         deadline_s: float,
@@ -82,6 +84,7 @@ class InferenceRoute:
         self._tasks = _tasks(endpoints)
         self._keys = keys
         self._catalogue = catalogue
+        self._admission = admission
         self._workers = workers
         self._meter = meter
         self._deadline_s = deadline_s
@@ -96,8 +99,8 @@ class InferenceRoute:
     ) -> Answer:
         """One request's answer; once this returns, its usage event is durable.
 
-        The order is the contract: authenticate, read, check, ask, check, **meter**.
-        What is refused anywhere in it was not billed.
+        The order is the contract: authenticate, read, check, admit, ask, check, count
+        what was used, **meter**. What is refused anywhere in it was not billed.
 
         Raises:
             EdgeError: of every kind.
@@ -107,29 +110,54 @@ class InferenceRoute:
             raise MethodNotAllowed("send a POST with the task's input as JSON")
         caller = await self._keys.authenticate(header(scope, b"authorization"))
         task = self._task(target)
+        self._admission.require(caller, target.model, target.task)
         body = await read_body(scope, receive, self._max_body_bytes)
-        decode_input(task, body)
-        started = time.perf_counter()
-        ask = Ask(
-            request_id=request_id,
-            account_id=caller.account_id,
-            deadline=time.time() + self._deadline_s,
-            input=body,
-            traceparent=header(scope, b"traceparent") or "",
+        value = decode_input(task, body)
+        admitted = await self._admission.admit(
+            caller, target.model, target.task, request_id, lambda: task.most(value)
         )
-        answered = await self._workers.ask(target.model, target.task, ask)
-        _check(answered, target, task)
-        used = Usage(
-            request_id=request_id,
-            account_id=caller.account_id,
-            key_id=caller.key_id,
-            model=target.model,
-            task=target.task,
-            duration_ms=round((time.perf_counter() - started) * 1_000),
-            quantities=answered.quantities,
-        )
-        await self._meter.record(used)
-        return Answer(answered.result, [_server_timing(answered.timing)])
+        try:
+            started = time.perf_counter()
+            ask = Ask(
+                request_id=request_id,
+                account_id=caller.account.id,
+                deadline=time.time() + self._deadline_s,
+                input=body,
+                priority=admitted.terms.plan.priority,
+                traceparent=header(scope, b"traceparent") or "",
+            )
+            answered = await self._ask(target, task, ask, admitted)
+            quantities = admitted.priced(answered.quantities)
+            await admitted.settle(quantities)
+            used = Usage(
+                request_id=request_id,
+                account_id=caller.account.id,
+                key_id=caller.key.id,
+                model=target.model,
+                task=target.task,
+                duration_ms=round((time.perf_counter() - started) * 1_000),
+                quantities=quantities,
+            )
+            await self._meter.record(used)
+        except EdgeError as error:
+            error.headers = admitted.headers()
+            raise
+        finally:
+            admitted.end()
+        return Answer(answered.result, [_server_timing(answered.timing), *admitted.headers()])
+
+    async def _ask(self, target: Called, task: Task, ask: Ask, admitted: Admitted) -> Answered:
+        """The model's answer, which is what was promised; else nothing is kept for it."""
+        try:
+            answered = await self._workers.ask(target.model, target.task, ask)
+            _check(answered, target, task)
+        except EdgeError as error:
+            admitted.refund(unused=error.unused)
+            raise
+        except BaseException:
+            admitted.refund(unused=False)
+            raise
+        return answered
 
     def _task(self, target: Called) -> Task:
         self._catalogue.require(target.model, target.task)

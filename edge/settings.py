@@ -16,13 +16,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     admin_token: Secret  # opens /v1/admin/...
     stripe_webhook_secrets: str = ""  # comma-separated; two during a rotation
     models_file: str = ""  # declarations; models that workers announce are known too
+    plans_file: str = ""  # what accounts may use; without it, everything
     services: str = "api,webhooks,internal"  # the doors that this edge opens
     root_path: str = ""  # what a proxy in front strips, as /api/v1
     max_body_bytes: Annotated[int, Meta(ge=1_024)] = 10 * 2**20
     deadline_s: Annotated[float, Meta(gt=0)] = 30.0  # from the body to the answer
     retry_s: Annotated[float, Meta(ge=0)] = 2.0  # to find a worker that has room
     publish_timeout_s: Annotated[float, Meta(gt=0)] = 5.0  # for an event to be durable
-    key_ttl_s: Annotated[float, Meta(gt=0)] = 5.0  # until a revoked key is refused
     drain_s: Annotated[float, Meta(gt=0)] = 20.0  # from SIGTERM to the last answer
 
     def __repr__(self) -> str:

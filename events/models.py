@@ -18,7 +18,20 @@ ANNOUNCE_S: Final = 5.0  # and is repeated this often: two may be lost
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[\w.~-]+(/[\w.~-]+)?$")]
 RESERVED: Final = frozenset(
-    {"admin", "async", "chat", "gpu", "health", "jobs", "models", "usage", "webhooks"}
+    {
+        "admin",
+        "async",
+        "balance",
+        "budget",
+        "chat",
+        "gpu",
+        "health",
+        "jobs",
+        "limits",
+        "models",
+        "usage",
+        "webhooks",
+    }
 )  # first path segments under /v1 that mean something else
 
 

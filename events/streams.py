@@ -14,6 +14,7 @@ from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
     DiscardPolicy,
+    PersistMode,
     RetentionPolicy,
     StorageType,
     StreamConfig,
@@ -21,7 +22,7 @@ from nats.js.api import (
 )
 from nats.js.errors import BadRequestError, NotFoundError, ServerError
 
-from events import models, stripe, usage
+from events import accounts, counters, models, stripe, usage
 from events.errors import StreamMissing, StreamUnfit
 
 DAY_S: Final = 86_400
@@ -31,6 +32,9 @@ USAGE: Final = "USAGE"
 STRIPE: Final = "STRIPE"
 MODELS: Final = "MODELS"
 PARKED: Final = "PARKED"
+ACCOUNTS: Final = "ACCOUNTS"
+RATES: Final = counters.RATES
+QUOTAS: Final = counters.QUOTAS
 
 USAGE_EVENT_BYTES: Final = 800  # measured, with its headers: docs/benchmarks.md
 MAX_BATCH: Final = 1_000  # messages of one atomic batch; the broker's limit
@@ -60,6 +64,23 @@ def _stream(name: str, subjects: str, *, max_bytes: int, max_age_s: float) -> St
     )
 
 
+def _counters(name: str, subjects: str, *, max_age_s: float) -> StreamConfig:
+    """A stream of counters: one small message each, and no limit of its own.
+
+    The broker does not let counters refuse when they are full; the alternative is to
+    forget the oldest, which would let everything through again.
+    """
+    return StreamConfig(
+        name=name,
+        subjects=[subjects],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        max_age=max_age_s,
+        allow_direct=True,
+        allow_msg_counter=True,
+    )
+
+
 def configs(sizes: Sizes) -> Sequence[StreamConfig]:
     """Every stream, as it should be."""
     usage_stream = _stream(
@@ -81,7 +102,22 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
     models_stream.max_msgs_per_subject = 1  # the last word of each worker on each model
     models_stream.discard = DiscardPolicy.OLD  # which then only ever drops the superseded
     parked_stream = _stream(PARKED, "parked.>", max_bytes=256 * MIB, max_age_s=90 * DAY_S)
-    return usage_stream, stripe_stream, models_stream, parked_stream
+    accounts_stream = _stream(ACCOUNTS, accounts.SUBJECTS, max_bytes=1_024 * MIB, max_age_s=0)
+    accounts_stream.max_msgs_per_subject = 1  # the last word on each account and key
+    accounts_stream.discard = DiscardPolicy.OLD
+    # nothing ages here, or a budget that nobody used for long would be whole again
+    quotas_stream = _counters(QUOTAS, counters.QUOTAS_SUBJECTS, max_age_s=0)
+    rates_stream = _counters(RATES, counters.RATES_SUBJECTS, max_age_s=counters.RATES_KEPT_S)
+    rates_stream.persist_mode = PersistMode.ASYNC  # six times the rate; see events/counters.py
+    return (
+        usage_stream,
+        stripe_stream,
+        models_stream,
+        parked_stream,
+        accounts_stream,
+        rates_stream,
+        quotas_stream,
+    )
 
 
 def usage_fold() -> ConsumerConfig:
@@ -126,6 +162,8 @@ async def prepare(connection: Client, sizes: Sizes) -> Sequence[StreamInfo]:
         # servers before 2.12 ignore settings that they do not know, and say nothing
         if config.allow_atomic and not info.config.allow_atomic:
             raise StreamUnfit(name, "this broker has no atomic batches; run nats-server 2.15.1")
+        if config.allow_msg_counter and not info.config.allow_msg_counter:
+            raise StreamUnfit(name, "this broker has no counters; run nats-server 2.15.1")
         made.append(info)
     return made
 

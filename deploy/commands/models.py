@@ -10,6 +10,7 @@ from deploy.environment import environment_for_commands, read_settings
 from deploy.errors import DeployError
 from edge.catalogue import Catalogue
 from events import broker
+from events.direct import Direct
 from events.models import read_models
 
 CONNECT_S = 5.0
@@ -49,7 +50,9 @@ async def _rows(settings: ModelsSettings) -> list[_Row]:
             client = await broker.connect(settings.nats_url, "tollgate-models")
     except TimeoutError as error:
         raise BrokerSilent("no NATS server answers at TOLLGATE_NATS_URL") from error
-    catalogue = Catalogue(client, declared)
+    direct = Direct(client)
+    await direct.start()
+    catalogue = Catalogue(client, direct, declared)
     await catalogue.catch_up()
     await client.close()
     return [

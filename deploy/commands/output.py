@@ -40,6 +40,8 @@ def _cell(value: Any) -> str:  # noqa: ANN401 - any field
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
     if hasattr(value, "strftime"):
         return f"{value:%Y-%m-%d %H:%M}"
     return f"{value:,}" if isinstance(value, int) else str(value)

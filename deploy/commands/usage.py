@@ -26,6 +26,7 @@ COLUMNS = (
     "input_characters",
     "output_characters",
     "device_ms",
+    "cost",
 )
 
 

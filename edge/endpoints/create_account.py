@@ -7,20 +7,33 @@ from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
-from ledger.accounts import Account, create_account
+from edge.plans import RunningPlans
+from events.accounts import Account
+from events.plans import DEFAULT
+from ledger.accounts import create_account
 from ledger.db import Pool, acquire
 
 
 class NewAccount(Struct, frozen=True, forbid_unknown_fields=True):
-    """Who it is for."""
+    """Who it is for, and on which plan."""
 
     name: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\S[^\x00]*$")]
+    plan: str = DEFAULT
 
 
-async def post_account(data: JSONBody[NewAccount], pool: NamedDependency[Pool]) -> Account:
-    """Make an account; it has no keys yet."""
+async def post_account(
+    data: JSONBody[NewAccount],
+    pool: NamedDependency[Pool],
+    plans: NamedDependency[RunningPlans],
+) -> Account:
+    """Make an account; it has no keys yet.
+
+    Raises:
+        InvalidInput: there is no such plan.
+    """
+    plans.require(data.plan)
     async with acquire(pool) as connection:
-        return await create_account(connection, data.name)
+        return await create_account(connection, data.name, plan=data.plan)
 
 
 endpoint = route(

@@ -1,5 +1,6 @@
 """A new API key."""
 
+from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
@@ -9,14 +10,19 @@ from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
 from edge.settings import Settings
-from ledger.api_keys import ApiKey, create_key
+from events.accounts import ApiKey
+from ledger.api_keys import create_key
 from ledger.db import Pool, acquire
+
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 
 
 class NewKey(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the key is for, in the owner's words."""
+    """What the key is for, and until when."""
 
     name: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")] = ""
+    scope: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()  # models or tasks; none: all
+    expires_at: Annotated[datetime, Meta(tz=True)] | None = None
 
 
 class CreatedKey(Struct, frozen=True):
@@ -39,7 +45,14 @@ async def post_key(
     """
     async with acquire(pool) as connection:
         secret = settings.key_secret.encode()
-        key, plain = await create_key(connection, account_id, data.name, secret)
+        key, plain = await create_key(
+            connection,
+            account_id,
+            data.name,
+            secret,
+            scope=data.scope,
+            expires_at=data.expires_at,
+        )
     return CreatedKey(plain, key)
 
 

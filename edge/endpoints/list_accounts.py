@@ -4,7 +4,8 @@ from litestar.di import NamedDependency
 from msgspec import Struct
 
 from edge.endpoint import API, Admin, route
-from ledger.accounts import Account, list_accounts
+from events.accounts import Account
+from ledger.accounts import list_accounts
 from ledger.db import Pool, acquire
 
 

@@ -5,12 +5,13 @@ from litestar.params import FromPath
 
 from edge.endpoint import API, Admin, route
 from edge.errors import NotFound
-from ledger.api_keys import ApiKey, revoke_key
+from events.accounts import ApiKey
+from ledger.api_keys import revoke_key
 from ledger.db import Pool, acquire
 
 
 async def delete_key(key_id: FromPath[str], pool: NamedDependency[Pool]) -> ApiKey:
-    """Revoke a key; every edge refuses it within `key_ttl_s`.
+    """Revoke a key; every edge refuses it as soon as it hears of it.
 
     Raises:
         NotFound: there is no such key.

@@ -27,7 +27,7 @@ async def get_usage(
     async with acquire(pool) as connection:
         return await read_usage(
             connection,
-            caller.account_id,
+            caller.account.id,
             bucket=bucket,
             since=_in_utc(since),
             until=_in_utc(until),

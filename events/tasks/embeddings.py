@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from events.tasks.task import Task, TaskInput, TaskResult, Text
+from events.tasks.task import Task, TaskInput, TaskResult, Text, read_texts
 
 
 class EmbeddingsInput(TaskInput, frozen=True):
@@ -24,4 +24,5 @@ TASK: Final = Task(
     takes=EmbeddingsInput,
     gives=EmbeddingsResult,
     example=EmbeddingsInput(sentences=["A gate, a meter and a till.", "It is raining."]),
+    most=lambda value: read_texts(value.sentences),
 )

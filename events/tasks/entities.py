@@ -4,7 +4,7 @@ from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-from events.tasks.task import Task, TaskInput, TaskResult, Text
+from events.tasks.task import Task, TaskInput, TaskResult, Text, read_texts
 
 
 class EntitiesInput(TaskInput, frozen=True):
@@ -37,4 +37,5 @@ TASK: Final = Task(
     takes=EntitiesInput,
     gives=EntitiesResult,
     example=EntitiesInput(text="Ada Lovelace met Charles Babbage in London."),
+    most=lambda value: read_texts([value.text]),
 )

@@ -1,15 +1,36 @@
 """What a task is."""
 
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
+
+from events.usage import Quantities
 
 MAX_CHARACTERS: Final = 100_000  # a text; longer ones belong in several requests
 
 Text = Annotated[
     str, Meta(min_length=1, max_length=MAX_CHARACTERS, pattern=r"\S", description="Not blank.")
 ]
+
+
+def read_texts(texts: Sequence[str], *, input_tokens: int | None = None) -> Quantities:
+    """What reading texts is billed by.
+
+    Args:
+        texts: As the caller sent them.
+        input_tokens: Those that the model saw: after truncation, without padding, with
+            the special tokens that frame a text. None where no model has seen it yet:
+            then the most there can be, which is one a byte and a frame around each text.
+    """
+    if input_tokens is None:
+        input_tokens = sum(len(text.encode(errors="surrogatepass")) + 2 for text in texts)
+    return Quantities(
+        input_tokens=input_tokens,
+        input_words=sum(len(text.split()) for text in texts),
+        input_characters=sum(map(len, texts)),
+    )
 
 
 class TaskInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -21,12 +42,27 @@ class TaskResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Task:
-    """A name, what goes in and what comes out."""
+    """A name, what goes in and what comes out.
+
+    Args:
+        name: As callers write it.
+        takes: What they send.
+        gives: What they get.
+        example: Something to send, for the documentation.
+        most: The most that an input can be billed by, whatever model it goes to.
+    """
 
     def __init__(
-        self, name: str, *, takes: type[TaskInput], gives: type[TaskResult], example: TaskInput
+        self,
+        name: str,
+        *,
+        takes: type[TaskInput],
+        gives: type[TaskResult],
+        example: TaskInput,
+        most: Callable[[Any], Quantities],
     ) -> None:
         self.name = name
+        self.most = most
         self.takes = takes
         self.gives = gives
         self.example = example

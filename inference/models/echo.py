@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from events.models import ModelDeclared
-from events.tasks.echo import EchoInput, EchoResult
-from events.usage import Quantities
+from events.tasks.echo import EchoInput, EchoResult, count
 from inference.models.model import Answer, Prepared
 
 
@@ -21,23 +20,8 @@ class Echo:
 
     def tokenize(self, _task: str, inputs: Sequence[EchoInput]) -> Sequence[Prepared]:
         """Count the words."""
-        return [Prepared(len(value.text.split()), value.text) for value in inputs]
+        return [Prepared(len(value.text.split()), value) for value in inputs]
 
     def run(self, _task: str, prepared: Sequence[Prepared]) -> Sequence[Answer]:
         """Give each text back."""
-        return [_answer(one.data, one.width) for one in prepared]
-
-
-def _answer(text: str, words: int) -> Answer:
-    characters = len(text)
-    return Answer(
-        EchoResult(text=text),
-        Quantities(
-            input_tokens=words,
-            output_tokens=words,
-            input_words=words,
-            output_words=words,
-            input_characters=characters,
-            output_characters=characters,
-        ),
-    )
+        return [Answer(EchoResult(text=one.data.text), count(one.data)) for one in prepared]

@@ -48,18 +48,3 @@ class Model(Protocol):
 
     def run(self, task: str, prepared: Sequence[Prepared]) -> Sequence[Answer | InputRefused]:
         """Answer a batch of one task."""
-
-
-def text_quantities(texts: Sequence[str], *, input_tokens: int) -> Quantities:
-    """What is counted of the texts that went in.
-
-    Args:
-        texts: as the caller sent them.
-        input_tokens: those that the model saw: after truncation, without padding,
-            with the special tokens that frame a text.
-    """
-    return Quantities(
-        input_tokens=input_tokens,
-        input_words=sum(len(text.split()) for text in texts),
-        input_characters=sum(map(len, texts)),
-    )

@@ -11,10 +11,11 @@ from msgspec import Struct
 
 from events.models import ModelDeclared
 from events.tasks.embeddings import EmbeddingsInput, EmbeddingsResult
+from events.tasks.task import read_texts
 from inference.batch import Size, pack
 from inference.errors import ModelUnfit
 from inference.models import package_folder
-from inference.models.model import Answer, Prepared, text_quantities
+from inference.models.model import Answer, Prepared
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read on import; weights are local or absent
 
@@ -125,7 +126,7 @@ class SentenceEncoder:
         return [
             Answer(
                 EmbeddingsResult(embeddings=[next(vectors) for _ in request.rows]),
-                text_quantities(request.sentences, input_tokens=sum(map(len, request.rows))),
+                read_texts(request.sentences, input_tokens=sum(map(len, request.rows))),
             )
             for request in requests
         ]

@@ -10,9 +10,10 @@ from spacy.util import load_config, load_model_from_path
 
 from events.models import ModelDeclared
 from events.tasks.entities import EntitiesInput, EntitiesResult, Entity
+from events.tasks.task import read_texts
 from inference.errors import InputRefused, ModelUnfit
 from inference.models import package_folder
-from inference.models.model import Answer, Prepared, text_quantities
+from inference.models.model import Answer, Prepared
 
 _WORD: Final = re.compile(r"\w+|[^\w\s]")  # near enough to spaCy's tokens to size a batch
 
@@ -101,5 +102,5 @@ def _answer(value: EntitiesInput, document: Any) -> Answer:  # noqa: ANN401 - a 
     ]
     return Answer(
         EntitiesResult(entities=entities),
-        text_quantities([value.text], input_tokens=len(document)),
+        read_texts([value.text], input_tokens=len(document)),
     )

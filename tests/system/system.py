@@ -26,6 +26,29 @@ name = "echo"
 source = "echo:"
 tasks = ["echo"]
 """  # a worker without torch and spaCy starts in a second
+ROOMY = """
+[[plan]]
+name = "default"
+concurrency = 1_000
+
+[[plan.policy]]
+name = "minute"
+unit = "requests"
+limit = 10_000_000
+window = "minute"
+
+[[plan.policy]]
+name = "hour"
+unit = "requests"
+limit = 100_000_000
+window = "hour"
+
+[[plan.policy]]
+name = "day"
+unit = "requests"
+limit = 1_000_000_000
+window = "day"
+"""  # limits that nobody meets: they are counted all the same
 SABOTEUR = Path(__file__).parent / "saboteur"
 
 
@@ -86,8 +109,8 @@ class System(Struct, kw_only=True):
                 jetstream, seen = client.jetstream(), None
                 while True:
                     stored = (await jetstream.stream_info("USAGE")).state.last_seq
-                    fold = await jetstream.consumer_info("USAGE", "usage_fold")
-                    if not (fold.num_pending or fold.num_ack_pending) and stored == seen:
+                    floor = (await jetstream.consumer_info("USAGE", "usage_fold")).ack_floor
+                    if floor and floor.stream_seq >= stored == seen:
                         return
                     seen = stored
                     await asyncio.sleep(QUIET_S)
@@ -116,6 +139,8 @@ async def running(
     """
     ready_file = home / "ready.json"
     home.mkdir(parents=True, exist_ok=True)
+    plans = home / "plans.toml"
+    plans.write_text(ROOMY)
     log = (home / "up.log").open("wb")
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -133,6 +158,7 @@ async def running(
             # a shared machine can stand still for longer than a caller would wait
             "TOLLGATE_DEADLINE_S": "200",
             "TOLLGATE_PUBLISH_TIMEOUT_S": "60",
+            "TOLLGATE_PLANS_FILE": str(plans),
             **(environment or {}),
             **(sabotaged(home, sabotage) if sabotage else {}),
         },

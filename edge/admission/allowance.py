@@ -1,0 +1,179 @@
+"""What this edge may still give of one limit, and how it gets more."""
+
+import asyncio
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
+
+from edge.errors import BrokerAway
+
+SHARE: Final = 32  # the most taken ahead is this part of what is left: 3 %
+QUICK_S: Final = 0.25  # what was taken ahead should last about as long
+KEPT_S: Final = 10.0  # a counter that is older than this and some: nobody has any of it
+
+Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Allowance(ABC):
+    """Gives from what is free at once, and asks for more otherwise.
+
+    One question is under way at a time, and what arrives meanwhile is asked for
+    together: so a busy account costs the broker no more than a quiet one.
+
+    Attributes:
+        free: What can be given without asking.
+        start_ms, end_ms: The requests that it is for, by the time in their ids.
+        usable_ms: Until when it may be given, in Unix milliseconds.
+        used: How much of the limit is gone everywhere, as last heard; what is free
+            here counts as gone.
+    """
+
+    __slots__ = (
+        "_asked_at",
+        "_asking",
+        "_block",
+        "_free_before",
+        "_spawn",
+        "_waiting",
+        "end_ms",
+        "free",
+        "limit",
+        "lost",
+        "start_ms",
+        "usable_ms",
+        "used",
+    )
+
+    def __init__(
+        self, spawn: Spawn, *, limit: int, start_ms: int, end_ms: int, usable_ms: int
+    ) -> None:
+        self.free = 0
+        self.limit = limit
+        self.start_ms = start_ms
+        self.end_ms = end_ms
+        self.usable_ms = usable_ms
+        self.used: int | None = None
+        self.lost = False
+        self._spawn = spawn
+        self._waiting: list[tuple[int, asyncio.Future[bool]]] = []
+        self._asking = False
+        self._block = 0
+        self._asked_at = 0.0
+        self._free_before = 0
+
+    @abstractmethod
+    async def _acquire(self, lacking: int, least: int) -> int:
+        """Get more from the counters: `lacking`, or what there is from `least` on."""
+
+    @abstractmethod
+    async def _return(self, amount: int) -> None:
+        """Give back to the counters."""
+
+    @property
+    def remaining(self) -> int:
+        """What is left of the limit, as far as this edge knows."""
+        return max(0, self.limit - (self.used or 0) + self.free)
+
+    async def obtain(self, amount: int) -> bool:
+        """Take an amount that is not free; whether it was to be had.
+
+        Raises:
+            BrokerAway: the counters cannot be asked.
+        """
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._waiting.append((amount, answer))
+        if not self._asking:
+            self._asking = True
+            self._spawn(self._ask())
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            if answer.done() and not answer.cancelled() and not answer.exception():
+                self.give_back(amount if answer.result() else 0)
+            raise
+
+    async def _ask(self) -> None:
+        waiting: list[tuple[int, asyncio.Future[bool]]] = []
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, []
+                amounts = [amount for amount, _ in waiting]
+                try:
+                    if (lacking := sum(amounts) - self.free) > 0:
+                        least = max(1, min(amounts) - self.free)
+                        granted = await self._acquire(lacking, least)
+                        if not self.lost:
+                            self.free += granted
+                except BrokerAway as error:
+                    for _, answer in waiting:
+                        if not answer.done():
+                            answer.set_exception(error)
+                for amount, answer in waiting:
+                    if not answer.done():
+                        possible = amount <= self.free and not self.lost
+                        self.free -= amount if possible else 0
+                        answer.set_result(possible)
+        finally:
+            self._asking = False
+            for _, answer in (*waiting, *self._waiting):  # only where this was cancelled
+                answer.cancel()
+
+    @abstractmethod
+    async def refresh(self) -> None:
+        """Learn how much is used; see `remaining`.
+
+        Raises:
+            BrokerAway: the counters cannot be read.
+        """
+
+    @abstractmethod
+    async def settle(self, held: int, used: int) -> None:
+        """Count what was used of an amount that was given."""
+
+    def give_back(self, amount: int) -> None:
+        """Take back what was given and not used, for others or to return it."""
+        if self.lost or not amount:
+            return
+        self.free += amount
+        if self.usable_ms <= time.time() * 1_000:
+            self._spawn(self.give_up())
+
+    def retire(self) -> None:
+        """Give nothing more, and return what is free, now and later."""
+        self.usable_ms = 0
+        if self.free and not self.lost:
+            self._spawn(self.give_up())
+
+    def lose(self) -> None:
+        """Forget everything: the counters may have."""
+        self.lost = True
+        self.free = 0
+
+    async def give_up(self) -> None:
+        """Return all that is free; nothing more is to be given."""
+        amount, self.free = self.free, 0
+        if amount and not self.lost:
+            self.used = None if self.used is None else self.used - amount
+            await self._return(amount)
+
+    async def give_up_if_idle(self) -> bool:
+        """Return what is free if nothing was taken since the last call, or for long.
+
+        Returns:
+            Whether there is nothing left to return.
+        """
+        idle, self._free_before = self.free == self._free_before, self.free
+        if idle:
+            self._block = 0
+        if self.free and (idle or self._asked_at + KEPT_S < asyncio.get_running_loop().time()):
+            await self.give_up()
+        return not self.free and not self._asking
+
+    def _ahead(self, lacking: int) -> int:
+        """How much more to ask for than is lacking: soon twice as much, where it is used fast."""
+        now = asyncio.get_running_loop().time()
+        quick, self._asked_at = now - self._asked_at < QUICK_S, now
+        self._block = max(lacking, self._block * 2) if quick else self._block // 2
+        room = 0 if self.used is None else self.limit - self.used
+        return max(0, min(self._block, room // SHARE) - lacking)

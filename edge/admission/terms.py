@@ -1,0 +1,227 @@
+"""What an account and its plan come to: rules, and which of them a request must get past."""
+
+from collections.abc import Iterator, Sequence
+
+import structlog
+from msgspec import Struct
+
+from edge.admission.allowance import Allowance, Spawn
+from edge.admission.counters import Counters
+from edge.admission.headers import policy_header
+from edge.admission.hold import Hold, Spent
+from edge.admission.lease import Lease
+from edge.admission.rule import Rule
+from edge.admission.true_up import LedgerOf, TrueUp
+from events import counters as names
+from events.accounts import Account
+from events.plans import Plan, Policy, Unit, money
+from events.windows import Span, Window
+from ledger.usage import Measured
+
+log = structlog.get_logger()
+
+CONCURRENCY = "concurrency"
+MONTHLY_BUDGET = "monthly_budget"
+CREDIT = "credit"
+MAX_PATHS = 10_000  # of keys, models and tasks of one account
+
+
+class Maker(Struct, frozen=True):
+    """What allowances are made with."""
+
+    counters: Counters
+    true_up: TrueUp
+    spawn: Spawn
+    hold_s: float
+
+    def hold(self, stream: str, base: str, limit: int, span: Span, ledger: LedgerOf | None) -> Hold:
+        """A part of what may be used up."""
+        return Hold(
+            self.spawn,
+            self.counters,
+            stream,
+            base,
+            limit=limit,
+            span=span,
+            spent=Spent(self.spawn, self.counters, f"{base}.spent"),
+            ledger=ledger,
+            hold_s=self.hold_s,
+        )
+
+
+class Path(Struct, frozen=True):
+    """The rules that one kind of request must get past, in this order."""
+
+    rules: Sequence[Rule]
+    measured: bool  # whether any needs to know how large the request is
+    policies: bytes  # the RateLimit-Policy header
+
+
+class Terms:
+    """One account's rules, as its plan and its own agreement have them."""
+
+    def __init__(self, account: Account, plan: Plan, maker: Maker) -> None:
+        self.account = account
+        self.plan = plan
+        self.used_at = 0.0  # for who clears up
+        self._maker = maker
+        self._rules: dict[tuple[str, str], Rule] = {}  # by scope and name
+        self._paths: dict[tuple[str, str, str], Path] = {}
+        self.rates: Sequence[tuple[Unit, int]] = plan.rates()
+
+    def path(self, key_id: str, model: str, task: str) -> Path:
+        """What a request by this key, for this task of this model, must get past."""
+        path = self._paths.get((key_id, model, task))
+        if path is None:
+            if len(self._paths) >= MAX_PATHS:
+                self._paths.clear()
+            path = _path(list(self._all(key_id, model, task)))
+            self._paths[key_id, model, task] = path
+        return path
+
+    def rules(self, key_id: str) -> Sequence[Rule]:
+        """Every rule that may concern a key."""
+        return list(self._all(key_id, None, None))
+
+    @property
+    def known(self) -> Iterator[Rule]:
+        """The rules that were asked for so far."""
+        return iter(self._rules.values())
+
+    def allowances(self) -> Iterator[Allowance]:
+        """Everything that its rules have in hand."""
+        for rule in self._rules.values():
+            for allowance in (rule.current, rule.previous):
+                if allowance is not None:
+                    yield allowance
+
+    def _all(self, key_id: str, model: str | None, task: str | None) -> Iterator[Rule]:
+        """In order of cost: slots are free again soon, budgets take two questions."""
+        account, plan = self.account, self.plan
+        concurrency = account.concurrency if account.concurrency is not None else plan.concurrency
+        if concurrency is not None:
+            yield self._slots(concurrency)
+        policies = [
+            policy
+            for policy in plan.policy
+            if model is None or task is None or policy.covers(model, task)
+        ]
+        for policy in sorted(policies, key=names.is_held):
+            yield self._rule(policy, key_id)
+        budget = account.monthly_budget
+        if budget is None and plan.monthly_budget is not None:
+            budget = money(plan.monthly_budget)
+        budgets = [limit for limit in (budget, account.own_budget) if limit is not None]
+        if budgets:
+            yield self._budget(MONTHLY_BUDGET, min(budgets), "month")
+        if plan.prepaid:
+            yield self._budget(CREDIT, max(0, account.credit), None)
+
+    def _slots(self, limit: int) -> Rule:
+        maker, subject = self._maker, names.slots(str(self.account.id))
+
+        def make(span: Span) -> Allowance:
+            return Hold(
+                maker.spawn,
+                maker.counters,
+                names.RATES,
+                subject,
+                limit=limit,
+                span=span,
+                spent=None,
+                ledger=None,
+                hold_s=maker.hold_s,
+            )
+
+        return self._keep(
+            "",
+            Rule(
+                name=CONCURRENCY,
+                unit=CONCURRENCY,
+                limit=limit,
+                window=None,
+                shadow=False,
+                money=False,
+                make=make,
+            ),
+        )
+
+    def _rule(self, policy: Policy, key_id: str) -> Rule:
+        limit = self._limit(policy)
+        per_key = policy.per == "key"
+        scope = key_id if per_key else str(self.account.id)
+        stream = names.stream_of(policy, limit)
+        measured = Measured(
+            account_id=self.account.id,
+            unit=policy.unit,
+            key_id=key_id if per_key else None,
+            only=policy.only,
+        )
+        maker = self._maker
+        name = f"{policy.name}-{policy.unit}"
+        held = names.is_held(policy)
+
+        def make(span: Span) -> Allowance:
+            base = names.base(stream, policy.window, span, scope, name)
+            ledger = None
+            if policy.window != "minute":  # the ledger's totals are of hours
+                ledger = LedgerOf(maker.true_up, span, measured)
+            if held:
+                return maker.hold(stream, base, limit, span, ledger)
+            return Lease(
+                maker.spawn, maker.counters, stream, base, limit=limit, span=span, ledger=ledger
+            )
+
+        return self._keep(
+            scope,
+            Rule(
+                name=policy.name,
+                unit=policy.unit,
+                limit=limit,
+                window=policy.window,
+                shadow=policy.shadow,
+                money=False,
+                make=make,
+            ),
+        )
+
+    def _limit(self, policy: Policy) -> int:
+        try:
+            return policy.most(self.account.limits.get(policy.name))
+        except ValueError as error:  # it was agreed on when the policy was of another kind
+            log.warning("own_limit_unfit", account_id=str(self.account.id), error=str(error))
+            return policy.most()
+
+    def _budget(self, name: str, limit: int, window: Window | None) -> Rule:
+        """Money that must not be overspent: in a month, or what was paid in advance."""
+        account_id, maker = self.account.id, self._maker
+        measured = Measured(account_id=account_id, unit="cost")
+
+        def make(span: Span) -> Allowance:
+            base = names.base(names.QUOTAS, window or "ever", span, str(account_id), name)
+            ledger = LedgerOf(maker.true_up, span, measured)
+            return maker.hold(names.QUOTAS, base, limit, span, ledger)
+
+        return self._keep(
+            "",
+            Rule(
+                name=name,
+                unit="cost",
+                limit=limit,
+                window=window,
+                shadow=False,
+                money=True,
+                make=make,
+            ),
+        )
+
+    def _keep(self, scope: str, made: Rule) -> Rule:
+        return self._rules.setdefault((scope, made.name), made)
+
+
+def _path(rules: Sequence[Rule]) -> Path:
+    return Path(
+        rules,
+        any(not rule.by_request for rule in rules),
+        policy_header(rules),
+    )

@@ -6,18 +6,23 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from deploy.environment import read_settings
 from deploy.logging import configure_logging
+from edge.gate import read_gates
 from edge.settings import Settings as EdgeSettings
+from events.models import read_models
+from events.plans import read_plans
 
 
 def serve_edge(*, host: str, port: int, processes: int) -> None:
     """Serve the API until SIGTERM, from one process or from several on one port."""
     settings = read_settings(EdgeSettings, os.environ)  # here, so that an error is one line
+    _read_files(settings)
     shared = tempfile.mkdtemp(prefix="tollgate-metrics-") if processes > 1 else None
     if shared:  # the library's own switch: /metrics then adds the processes up
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
@@ -40,6 +45,17 @@ def serve_edge(*, host: str, port: int, processes: int) -> None:
     finally:
         if shared:
             shutil.rmtree(shared, ignore_errors=True)
+
+
+def _read_files(settings: EdgeSettings) -> None:
+    """See that each file can be used, for the same reason."""
+    for file, read in (
+        (settings.models_file, read_models),
+        (settings.plans_file, read_plans),
+        (settings.gates_file, read_gates),
+    ):
+        if file:
+            read(Path(file))
 
 
 def edge_application() -> Any:  # noqa: ANN401 - an ASGI application, for uvicorn's factory

@@ -220,6 +220,7 @@ def _environment(kept: Secrets, port: int, nats_url: str, database_url: str) -> 
         "TOLLGATE_STRIPE_WEBHOOK_SECRETS": kept.stripe_webhook_secret,
         "TOLLGATE_MODELS_FILE": str(files("deploy") / "models.toml"),
         "TOLLGATE_PLANS_FILE": str(files("deploy") / "plans.toml"),
+        "TOLLGATE_GATES_FILE": str(files("deploy") / "gates.toml"),
         "HF_HUB_OFFLINE": "1",  # models come with packages or from a folder
         "PYTHONUNBUFFERED": "1",
         **os.environ,

@@ -38,6 +38,7 @@ from edge.errors import (
     NotFound,
 )
 from edge.front import Front
+from edge.gate import GateRoute, read_gates
 from edge.metering import Meter
 from edge.openapi import describe
 from edge.plans import RunningPlans
@@ -160,7 +161,14 @@ def create_app(settings: Settings) -> ASGIApp:
         logging_config=None,
     )
     document = describe(app, endpoints, root_path=settings.root_path)
-    return Front(route, app)
+    return Front(route, _gate(settings, keys, admission, meter), app)
+
+
+def _gate(settings: Settings, keys: Keys, admission: Admission, meter: Meter) -> GateRoute | None:
+    if not settings.gates_file:
+        return None
+    gates = read_gates(Path(settings.gates_file))
+    return GateRoute(gates, keys=keys, admission=admission, meter=meter)
 
 
 def _die_with(metering: asyncio.Task[None]) -> None:

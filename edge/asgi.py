@@ -1,15 +1,23 @@
 """Raw ASGI: reading a body within bounds, and answering in one go."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from litestar.types import Receive, Scope, Send
+from msgspec import Struct
 
 from edge.errors import BodyTooLarge, CompressedBody, EdgeError
 
 Headers = Iterable[tuple[bytes, bytes]]
 
 JSON: Final = b"application/json"
+
+
+class Answer(Struct, frozen=True):
+    """A response with status 200."""
+
+    body: bytes
+    headers: Sequence[tuple[bytes, bytes]]
 
 
 class CallerGone(Exception):

@@ -124,6 +124,12 @@ class NotInScope(EdgeError):
     status, code, title = 403, "not_in_scope", "The key is not for this"
 
 
+class NotGated(EdgeError):
+    """A proxy asks about a path that no gate is declared for."""
+
+    status, code, title = 403, "not_gated", "There is no gate for this"
+
+
 class NotFound(EdgeError):
     """No such route or thing."""
 

@@ -6,6 +6,7 @@ other requests are Litestar's.
 """
 
 import time
+from collections.abc import Awaitable
 from typing import Final
 from uuid import UUID
 
@@ -14,9 +15,10 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge import metrics, problem
-from edge.asgi import CallerGone, respond
+from edge.asgi import Answer, CallerGone, respond
 from edge.errors import EdgeError, Internal
-from edge.route import Called, InferenceRoute, called
+from edge.gate import TASK, GateRoute, is_gate
+from edge.route import InferenceRoute, called
 from events.ids import new_id
 
 log = structlog.get_logger()
@@ -28,8 +30,9 @@ CALLER_GONE: Final = 499  # for the metrics; nobody hears it
 class Front:
     """The application as the server sees it."""
 
-    def __init__(self, route: InferenceRoute, app: ASGIApp) -> None:
+    def __init__(self, route: InferenceRoute, gate: GateRoute | None, app: ASGIApp) -> None:
         self._route = route
+        self._gate = gate
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -41,38 +44,17 @@ class Front:
         started = time.perf_counter()
         if target := called(scope["raw_path"]):
             endpoint = self._route.label(target)
-            status = await self._infer(target, request_id, scope, receive, send)
+            answering = self._route.answer(target, request_id, scope, receive)
+            status = await _answer(answering, request_id, send)
+        elif self._gate is not None and is_gate(scope["raw_path"]):
+            endpoint = TASK
+            status = await _answer(self._gate.answer(request_id, scope), request_id, send)
         else:
             status = await self._delegate(request_id, scope, receive, send)
             handler = scope.get("route_handler")
             endpoint = handler.opt.get("endpoint", NO_ENDPOINT) if handler else NO_ENDPOINT
         metrics.REQUESTS.labels(endpoint, status).inc()
         metrics.SECONDS.labels(endpoint).observe(time.perf_counter() - started)
-
-    async def _infer(
-        self, target: Called, request_id: UUID, scope: Scope, receive: Receive, send: Send
-    ) -> int:
-        try:
-            answer = await self._route.answer(target, request_id, scope, receive)
-        except CallerGone:
-            return CALLER_GONE
-        except EdgeError as error:
-            failure = error
-        except Exception as error:  # the boundary: a bug must not take the connection down
-            log.exception("unforeseen", request_id=str(request_id))
-            failure = Internal("something broke; quote the request id to us")
-            failure.__cause__ = error
-        else:
-            await respond(send, 200, answer.body, headers=[_id(request_id), *answer.headers])
-            return 200
-        await respond(
-            send,
-            failure.status,
-            problem.body(failure, request_id),
-            media_type=problem.MEDIA_TYPE.encode(),
-            headers=[_id(request_id), *problem.headers(failure)],
-        )
-        return failure.status
 
     async def _delegate(self, request_id: UUID, scope: Scope, receive: Receive, send: Send) -> int:
         """Let Litestar answer; what goes wrong in there is answered in there."""
@@ -88,6 +70,31 @@ class Front:
 
         await self._app(scope, receive, send_with_id)
         return status
+
+
+async def _answer(answering: Awaitable[Answer], request_id: UUID, send: Send) -> int:
+    """Send an answer, or what there is instead of one; the status that it came to."""
+    try:
+        answer = await answering
+    except CallerGone:
+        return CALLER_GONE
+    except EdgeError as error:
+        failure = error
+    except Exception as error:  # the boundary: a bug must not take the connection down
+        log.exception("unforeseen", request_id=str(request_id))
+        failure = Internal("something broke; quote the request id to us")
+        failure.__cause__ = error
+    else:
+        await respond(send, 200, answer.body, headers=[_id(request_id), *answer.headers])
+        return 200
+    await respond(
+        send,
+        failure.status,
+        problem.body(failure, request_id),
+        media_type=problem.MEDIA_TYPE.encode(),
+        headers=[_id(request_id), *problem.headers(failure)],
+    )
+    return failure.status
 
 
 def _id(request_id: UUID) -> tuple[bytes, bytes]:

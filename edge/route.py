@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from edge import metrics
 from edge.admission import Admission, Admitted
-from edge.asgi import header, read_body
+from edge.asgi import Answer, header, read_body
 from edge.auth import Keys
 from edge.catalogue import Catalogue
 from edge.endpoint import Endpoint, Perspective
@@ -36,13 +36,6 @@ class Called(Struct, frozen=True):
 
     model: str
     task: str
-
-
-class Answer(Struct, frozen=True):
-    """A response with status 200."""
-
-    body: bytes
-    headers: list[tuple[bytes, bytes]]
 
 
 def called(raw_path: bytes) -> Called | None:

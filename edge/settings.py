@@ -17,6 +17,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     stripe_webhook_secrets: str = ""  # comma-separated; two during a rotation
     models_file: str = ""  # declarations; models that workers announce are known too
     plans_file: str = ""  # what accounts may use; without it, everything
+    gates_file: str = ""  # what proxies may ask about; without it, nothing
     services: str = "api,webhooks,internal"  # the doors that this edge opens
     root_path: str = ""  # what a proxy in front strips, as /api/v1
     max_body_bytes: Annotated[int, Meta(ge=1_024)] = 10 * 2**20

@@ -87,7 +87,7 @@ async def reply(message: Msg, answer: Reply) -> None:
     await message.respond(inference.encode(answer))
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield  # they are pytest's
@@ -117,7 +117,7 @@ async def running(
         publish_timeout_s=PATIENCE_S,
     )
     port = free_port()
-    server = _Server(
+    server = Server(
         uvicorn.Config(
             create_app(replace(defaults, **settings)),
             port=port,

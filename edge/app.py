@@ -39,6 +39,7 @@ from edge.errors import (
 )
 from edge.front import Front
 from edge.gate import GateRoute, read_gates
+from edge.idempotency import Idempotency
 from edge.metering import Meter
 from edge.openapi import describe
 from edge.plans import RunningPlans
@@ -60,6 +61,7 @@ STREAMS: Final = (
     streams.ACCOUNTS,
     streams.RATES,
     streams.QUOTAS,
+    streams.IDEMPOTENCY,
 )
 HOLD_SLACK_S: Final = 10.0
 
@@ -79,6 +81,7 @@ def create_app(settings: Settings) -> ASGIApp:
     # a request is held for as long as it may run, be metered, and find a worker before
     hold_s = settings.deadline_s + settings.publish_timeout_s + HOLD_SLACK_S
     admission = Admission(client, direct, pool, plans, hold_s=hold_s)
+    idempotency = Idempotency(client, direct, claim_s=hold_s)
     catalogue = Catalogue(client, direct, declared)
     workers = Workers(client, retry_s=settings.retry_s)
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
@@ -129,6 +132,7 @@ def create_app(settings: Settings) -> ASGIApp:
         keys=keys,
         catalogue=catalogue,
         admission=admission,
+        idempotency=idempotency,
         workers=workers,
         meter=meter,
         deadline_s=settings.deadline_s,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from litestar.types import Receive, Scope, Send
 from msgspec import Struct
@@ -18,6 +19,7 @@ class Answer(Struct, frozen=True):
 
     body: bytes
     headers: Sequence[tuple[bytes, bytes]]
+    request_id: UUID | None = None  # under which it is metered, where that is another
 
 
 class CallerGone(Exception):

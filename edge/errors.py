@@ -154,6 +154,12 @@ class MethodNotAllowed(EdgeError):
     status, code, title = 405, "method_not_allowed", "This method is not allowed here"
 
 
+class StillRunning(EdgeError):
+    """The first request with the same Idempotency-Key has no answer yet."""
+
+    status, code, title = 409, "still_running", "The same request still runs"
+
+
 class BodyTooLarge(EdgeError):
     """More bytes than max_body_bytes."""
 
@@ -165,6 +171,12 @@ class CompressedBody(EdgeError):
     """Content-Encoding: a small body could become an endless one."""
 
     status, code, title = 415, "compressed_body", "Compressed bodies are not taken"
+
+
+class IdempotencyKeyReused(EdgeError):
+    """One Idempotency-Key for two requests."""
+
+    status, code, title = 422, "idempotency_key_reused", "The Idempotency-Key was used before"
 
 
 class InvalidInput(EdgeError):

@@ -85,7 +85,9 @@ async def _answer(answering: Awaitable[Answer], request_id: UUID, send: Send) ->
         failure = Internal("something broke; quote the request id to us")
         failure.__cause__ = error
     else:
-        await respond(send, 200, answer.body, headers=[_id(request_id), *answer.headers])
+        await respond(
+            send, 200, answer.body, headers=[_id(answer.request_id or request_id), *answer.headers]
+        )
         return 200
     await respond(
         send,

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -14,10 +14,11 @@ from msgspec import Struct
 from edge import metrics
 from edge.admission import Admission, Admitted
 from edge.asgi import Answer, header, read_body
-from edge.auth import Keys
+from edge.auth import Caller, Keys
 from edge.catalogue import Catalogue
 from edge.endpoint import Endpoint, Perspective
 from edge.errors import BadReply, EdgeError, MethodNotAllowed, UnknownTask
+from edge.idempotency import Idempotency
 from edge.input import decode_input
 from edge.metering import Meter
 from edge.workers import Workers
@@ -59,6 +60,17 @@ def called(raw_path: bytes) -> Called | None:
     return Called(unquote(model), unquote(task))
 
 
+class _Call(Struct, frozen=True):
+    """A request that is well formed, and whose caller is known."""
+
+    caller: Caller
+    target: Called
+    task: Task
+    body: bytes
+    value: Any  # the body, as the task's input type
+    traceparent: str | None
+
+
 class InferenceRoute:
     """Answers for every task that is declared."""
 
@@ -69,6 +81,7 @@ class InferenceRoute:
         keys: Keys,
         catalogue: Catalogue,
         admission: Admission,
+        idempotency: Idempotency,
         workers: Workers,
         meter: Meter,
         deadline_s: float,
@@ -78,6 +91,7 @@ class InferenceRoute:
         self._keys = keys
         self._catalogue = catalogue
         self._admission = admission
+        self._idempotency = idempotency
         self._workers = workers
         self._meter = meter
         self._deadline_s = deadline_s
@@ -105,25 +119,47 @@ class InferenceRoute:
         task = self._task(target)
         self._admission.require(caller, target.model, target.task)
         body = await read_body(scope, receive, self._max_body_bytes)
-        value = decode_input(task, body)
+        call = _Call(
+            caller, target, task, body, decode_input(task, body), header(scope, b"traceparent")
+        )
+        key = header(scope, b"idempotency-key")
+        if key is None:
+            return await self._execute(call, request_id)
+        asked = b"\0".join((target.model.encode(), target.task.encode(), body))
+        begun = await self._idempotency.begin(caller.account.id, key, asked, request_id)
+        if isinstance(begun, bytes):
+            return Answer(begun, [(b"idempotent-replayed", b"true")])
+        try:
+            answer = await self._execute(call, request_id, metered_as=begun.request_id)
+        except BaseException:
+            await begun.release()
+            raise
+        await begun.complete(answer.body)
+        return answer
+
+    async def _execute(
+        self, call: "_Call", request_id: UUID, *, metered_as: UUID | None = None
+    ) -> Answer:
+        """Admit, ask, check, count, meter: in this order."""
+        caller, target, task = call.caller, call.target, call.task
         admitted = await self._admission.admit(
-            caller, target.model, target.task, request_id, lambda: task.most(value)
+            caller, target.model, target.task, request_id, lambda: task.most(call.value)
         )
         try:
             started = time.perf_counter()
             ask = Ask(
-                request_id=request_id,
+                request_id=metered_as or request_id,
                 account_id=caller.account.id,
                 deadline=time.time() + self._deadline_s,
-                input=body,
+                input=call.body,
                 priority=admitted.terms.plan.priority,
-                traceparent=header(scope, b"traceparent") or "",
+                traceparent=call.traceparent or "",
             )
             answered = await self._ask(target, task, ask, admitted)
             quantities = admitted.priced(answered.quantities)
             await admitted.settle(quantities)
             used = Usage(
-                request_id=request_id,
+                request_id=ask.request_id,
                 account_id=caller.account.id,
                 key_id=caller.key.id,
                 model=target.model,
@@ -137,7 +173,8 @@ class InferenceRoute:
             raise
         finally:
             admitted.end()
-        return Answer(answered.result, [_server_timing(answered.timing), *admitted.headers()])
+        headers = [_server_timing(answered.timing), *admitted.headers()]
+        return Answer(answered.result, headers, metered_as)
 
     async def _ask(self, target: Called, task: Task, ask: Ask, admitted: Admitted) -> Answered:
         """The model's answer, which is what was promised; else nothing is kept for it."""

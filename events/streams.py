@@ -33,6 +33,7 @@ STRIPE: Final = "STRIPE"
 MODELS: Final = "MODELS"
 PARKED: Final = "PARKED"
 ACCOUNTS: Final = "ACCOUNTS"
+IDEMPOTENCY: Final = "KV_idempotency"  # a key-value bucket, as NATS calls it
 RATES: Final = counters.RATES
 QUOTAS: Final = counters.QUOTAS
 
@@ -109,6 +110,13 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
     quotas_stream = _counters(QUOTAS, counters.QUOTAS_SUBJECTS, max_age_s=0)
     rates_stream = _counters(RATES, counters.RATES_SUBJECTS, max_age_s=counters.RATES_KEPT_S)
     rates_stream.persist_mode = PersistMode.ASYNC  # six times the rate; see events/counters.py
+    # full, it refuses, and requests with an Idempotency-Key get 503
+    idempotency_stream = _stream(
+        IDEMPOTENCY, "$KV.idempotency.>", max_bytes=1_024 * MIB, max_age_s=DAY_S
+    )
+    idempotency_stream.max_msgs_per_subject = 1
+    idempotency_stream.allow_rollup_hdrs = True
+    idempotency_stream.deny_delete = True
     return (
         usage_stream,
         stripe_stream,
@@ -117,6 +125,7 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
         accounts_stream,
         rates_stream,
         quotas_stream,
+        idempotency_stream,
     )
 
 

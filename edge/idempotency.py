@@ -1,0 +1,184 @@
+"""Idempotency-Key: a request that is sent twice is executed, and billed, once.
+
+The first one claims the key in a bucket that all edges share, and leaves its answer
+there for a day. What it is billed by is its request id; so whoever takes over the claim
+of an edge that died goes on under the same id, and the ledger counts it once even if
+the dead edge had metered it already. A request that failed gives its claim back.
+"""
+
+import hashlib
+import time
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import nats.errors
+import structlog
+from msgspec import Struct
+from nats.aio.client import Client
+
+from edge.errors import BrokerAway, IdempotencyKeyReused, InvalidParameter, StillRunning
+from events.direct import Direct
+from events.streams import IDEMPOTENCY
+
+log = structlog.get_logger()
+
+STORE_S: Final = 2.0
+MAX_KEY: Final = 255  # characters
+_WRONG_SEQUENCE: Final = 10071  # somebody else was there first
+
+_EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
+
+
+class _Entry(Struct, frozen=True, array_like=True):
+    """What the bucket has under a key."""
+
+    request_id: UUID
+    asked: bytes  # a hash of what was asked, of which model
+    expires_at: float  # of a claim, in Unix seconds
+    answer: bytes | None = None
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder(_Entry)
+
+
+class _Ack(Struct):
+    seq: int = 0
+    error: "_Error | None" = None
+
+
+class _Error(Struct):
+    err_code: int = 0
+    description: str = ""
+
+
+class Claim:
+    """The right to execute what a key stands for."""
+
+    def __init__(self, store: "Idempotency", subject: str, entry: _Entry, sequence: int) -> None:
+        self._store = store
+        self._subject = subject
+        self._entry = entry
+        self._sequence = sequence
+
+    @property
+    def request_id(self) -> UUID:
+        """Under which it is to be metered: an earlier one's, where that died."""
+        return self._entry.request_id
+
+    async def complete(self, answer: bytes) -> None:
+        """Leave the answer, as far as the broker takes it.
+
+        Without it a repeat finds the claim, and takes it over once that has expired.
+        """
+        entry = msgspec.structs.replace(self._entry, answer=answer)
+        await self._write(_encoder.encode(entry), {})
+
+    async def release(self) -> None:
+        """Give the key back: nothing was answered, so it may be tried again at once."""
+        await self._write(b"", {"KV-Operation": "DEL"})
+
+    async def _write(self, value: bytes, headers: dict[str, str]) -> None:
+        try:
+            await self._store.write(self._subject, value, self._sequence, headers)
+        except (BrokerAway, StillRunning) as error:
+            log.warning("idempotency_not_written", error=repr(error))
+
+
+class Idempotency:
+    """The bucket.
+
+    Args:
+        connection: Connected, or on its way back.
+        direct: Reads it.
+        claim_s: How long a request may run before its claim can be taken over.
+    """
+
+    def __init__(self, connection: Client, direct: Direct, *, claim_s: float) -> None:
+        self._connection = connection
+        self._direct = direct
+        self._claim_s = claim_s
+
+    async def begin(
+        self, account_id: UUID, key: str, asked: bytes, request_id: UUID
+    ) -> Claim | bytes:
+        """Claim a key, or get the answer that was given under it.
+
+        Args:
+            account_id: Whose key it is: others may use the same.
+            key: As the caller sent it.
+            asked: All that makes the request what it is.
+            request_id: To be metered under.
+
+        Raises:
+            InvalidParameter: the key is empty or too long.
+            IdempotencyKeyReused: another request had this key; answered 422.
+            StillRunning: the first one has no answer yet; answered 409.
+            BrokerAway: nobody knows; answered 503.
+        """
+        if not 0 < len(key) <= MAX_KEY:
+            message = f"an Idempotency-Key has 1 to {MAX_KEY} characters"
+            raise InvalidParameter(message, param="Idempotency-Key")
+        subject = f"$KV.idempotency.{account_id}.{hashlib.sha256(key.encode()).hexdigest()}"
+        digest = hashlib.sha256(asked).digest()
+        entry, sequence = await self._read(subject)
+        if entry is not None:
+            if entry.asked != digest:
+                message = "this Idempotency-Key was used for another request; use a new one"
+                raise IdempotencyKeyReused(message, param="Idempotency-Key")
+            if entry.answer is not None:
+                return entry.answer
+            if (left := entry.expires_at - time.time()) > 0:
+                raise _still_running(left)
+            request_id = entry.request_id
+        claimed = _Entry(request_id, digest, time.time() + self._claim_s)
+        sequence = await self.write(subject, _encoder.encode(claimed), sequence, {})
+        return Claim(self, subject, claimed, sequence)
+
+    async def _read(self, subject: str) -> tuple[_Entry | None, int]:
+        try:
+            messages = await self._direct.last(IDEMPOTENCY, subject)
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            raise _away() from error
+        if not messages:
+            return None, 0
+        headers = messages[0].headers or {}
+        sequence = int(headers["Nats-Sequence"])
+        if "KV-Operation" in headers:
+            return None, sequence
+        return _decoder.decode(messages[0].data), sequence
+
+    async def write(self, subject: str, value: bytes, after: int, headers: dict[str, str]) -> int:
+        """Write an entry if the last one is still the one that was read.
+
+        Returns:
+            The new entry's sequence number.
+
+        Raises:
+            StillRunning: it is not: somebody else claimed the key meanwhile.
+            BrokerAway: it is not known to be written.
+        """
+        try:
+            reply = await self._connection.request(
+                subject, value, timeout=STORE_S, headers={_EXPECTED: str(after), **headers}
+            )
+            ack = msgspec.json.decode(reply.data, type=_Ack)
+        except (nats.errors.Error, OSError, TimeoutError, msgspec.DecodeError) as error:
+            raise _away() from error
+        if ack.error is None:
+            return ack.seq
+        if ack.error.err_code == _WRONG_SEQUENCE:
+            raise _still_running(1.0)
+        log.error("idempotency_refused", reason=ack.error.description)
+        raise _away()
+
+
+def _still_running(left_s: float) -> StillRunning:
+    message = "the first request with this Idempotency-Key still runs; ask again later"
+    return StillRunning(message, retry_after_s=min(left_s, 1.0))
+
+
+def _away() -> BrokerAway:
+    message = "the Idempotency-Key cannot be looked up right now; nothing was executed, try again"
+    return BrokerAway(message, retry_after_s=1)

@@ -1,0 +1,132 @@
+"""A request sent twice under one Idempotency-Key."""
+
+import asyncio
+import time
+from uuid import uuid4
+
+import httpx
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from edge.errors import StillRunning
+from edge.idempotency import Claim, Idempotency
+from events import streams
+from events.direct import Direct
+from events.ids import new_id
+from events.inference import Ask
+from tests.edge.running import Edge, answered, reply
+from tests.waiting import until
+
+ECHO = {"text": "hello"}
+
+
+class Counting:
+    """A worker that counts what it is asked, and may be slow or broken."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, message: Msg, ask: Ask) -> None:
+        self.asked += 1
+        await self.gate.wait()
+        await reply(message, answered(ask.input))
+
+
+@pytest.fixture
+async def worker(edge: Edge) -> Counting:
+    counting = Counting()
+    await edge.serve(counting, model="good")
+    return counting
+
+
+async def post(client: httpx.AsyncClient, key: str, text: str = "hello") -> httpx.Response:
+    headers = {"Idempotency-Key": key}
+    return await client.post("/v1/good/echo", json={"text": text}, headers=headers)
+
+
+async def test_a_repeat_gets_the_same_answer_and_is_billed_once(
+    edge: Edge, worker: Counting
+) -> None:
+    async with edge.client() as client:
+        first = await post(client, "k")
+        second = await post(client, "k")
+        other = await post(client, "another")
+
+    assert first.status_code == second.status_code == 200
+    assert first.content == second.content
+    assert "idempotent-replayed" not in first.headers
+    assert second.headers["idempotent-replayed"] == "true"
+    assert "idempotent-replayed" not in other.headers
+    assert worker.asked == await edge.metered() == 2
+
+
+async def test_another_body_is_refused_and_so_is_a_key_that_is_none(
+    edge: Edge, worker: Counting
+) -> None:
+    async with edge.client() as client:
+        await post(client, "k")
+        reused = await post(client, "k", "another text")
+        long = await post(client, "k" * 256)
+
+    assert (reused.status_code, reused.json()["code"]) == (422, "idempotency_key_reused")
+    assert (long.status_code, long.json()["code"]) == (400, "invalid_parameter")
+    assert worker.asked == 1
+
+
+async def test_while_the_first_runs_others_wait(edge: Edge, worker: Counting) -> None:
+    worker.gate.clear()
+    async with edge.client() as client:
+        first = asyncio.create_task(post(client, "k"))
+        await until(lambda: worker.asked)
+        second = await post(client, "k")
+        worker.gate.set()
+        done = await first
+        third = await post(client, "k")
+
+    assert (second.status_code, second.json()["code"]) == (409, "still_running")
+    assert second.headers["retry-after"] == "1"
+    assert done.status_code == third.status_code == 200
+    assert worker.asked == await edge.metered() == 1
+
+
+async def test_many_at_once_are_executed_once(edge: Edge, worker: Counting) -> None:
+    async with edge.client() as client:
+        answers = await asyncio.gather(*[post(client, "k") for _ in range(20)])
+
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert worker.asked == await edge.metered() == 1
+
+
+async def test_a_failure_may_be_tried_again_at_once(hasty_edge: Edge) -> None:
+    async with hasty_edge.client() as client:
+        await hasty_edge.announce(model="good")  # and nobody serves it
+        failed = await post(client, "k")
+        await hasty_edge.serve(Counting(), model="good")
+        again = await post(client, "k")
+
+    assert (failed.status_code, again.status_code) == (503, 200)
+
+
+async def test_a_dead_edges_claim_expires_and_keeps_its_id(nats: Client) -> None:
+    await streams.prepare(nats, streams.Sizes())
+    direct = Direct(nats)
+    await direct.start()
+    account, first_id = uuid4(), new_id()
+    store = Idempotency(nats, direct, claim_s=0.5)
+    dead = await store.begin(account, "k", b"asked", first_id)
+    with pytest.raises(StillRunning):
+        await store.begin(account, "k", b"asked", new_id())
+    expired = time.time() + 0.6
+    await until(lambda: time.time() > expired)
+
+    taken_over = await store.begin(account, "k", b"asked", new_id())
+
+    assert isinstance(dead, Claim)
+    assert isinstance(taken_over, Claim)
+    assert taken_over.request_id == first_id
+    await dead.complete(b"too late")  # it was not dead: its answer is not the one that counts
+    await taken_over.complete(b"the answer")
+    assert await store.begin(account, "k", b"asked", new_id()) == b"the answer"

@@ -116,8 +116,7 @@ class GateRoute:
             raise
         finally:
             admitted.end()  # how long it runs behind the gate, nobody tells us
-        plan = admitted.terms.plan.name
-        return Answer(b"", [*_identity(caller, plan), *admitted.headers()])
+        return Answer(b"", [*_identity(caller, admitted.plan.name), *admitted.headers()])
 
     def _gate(self, uri: str) -> Gate:
         path = unquote(uri.partition("?")[0].partition("#")[0])

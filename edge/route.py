@@ -152,7 +152,7 @@ class InferenceRoute:
                 account_id=caller.account.id,
                 deadline=time.time() + self._deadline_s,
                 input=call.body,
-                priority=admitted.terms.plan.priority,
+                priority=admitted.plan.priority,
                 traceparent=call.traceparent or "",
             )
             answered = await self._ask(target, task, ask, admitted)

@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 import structlog
+from msgspec import Struct
 from msgspec.structs import replace
 from nats.aio.client import Client
 
@@ -29,32 +30,26 @@ from ledger.db import Pool
 log = structlog.get_logger()
 
 TICK_S: Final = 0.5
-FORGET_S: Final = 300.0  # an account that nobody asked for
+FORGET_S: Final = 60.0
+MAX_PATHS: Final = 200_000
 ONE: Final = Quantities()
 
 
-class Admitted:
+class Admitted(Struct, gc=False):
     """A request that may run, and what is set aside for it."""
 
-    __slots__ = ("_path", "_taken", "at_ms", "terms")
+    path: Path
+    at_ms: int
+    taken: list[tuple[Rule, Allowance, int]]
 
-    def __init__(self, terms: Terms, path: Path, at_ms: int) -> None:
-        self.terms = terms
-        self.at_ms = at_ms
-        self._path = path
-        self._taken: list[tuple[Rule, Allowance, int]] = []
-
-    def take(self, rule: Rule, allowance: Allowance, amount: int) -> None:
-        """Note what was taken for it."""
-        self._taken.append((rule, allowance, amount))
-
-    def cost(self, used: Quantities) -> int:
-        """What it costs, in billionths of the currency's unit."""
-        return sum(rate * getattr(used, unit) for unit, rate in self.terms.rates)
+    @property
+    def plan(self) -> Plan:
+        """The plan that it is admitted by."""
+        return self.path.plan
 
     def priced(self, used: Quantities) -> Quantities:
         """The same, with what it costs."""
-        return replace(used, cost=self.cost(used)) if self.terms.rates else used
+        return replace(used, cost=self.path.terms.cost(used)) if self.path.terms.rates else used
 
     async def settle(self, used: Quantities) -> None:
         """Count what it did use, durably where that is held first. Before it is metered.
@@ -63,7 +58,7 @@ class Admitted:
             BrokerAway, DeadlinePassed: it is not known to be counted, and must not be
                 answered.
         """
-        for rule, allowance, amount in self._taken:
+        for rule, allowance, amount in self.taken:
             if not rule.by_request:
                 await allowance.settle(amount, rule.amount(used, used.cost))
 
@@ -74,19 +69,19 @@ class Admitted:
             unused: Whether it is certain, too, that nothing runs on for it. If it is
                 not, the request itself stays counted.
         """
-        for rule, allowance, amount in self._taken:
+        for rule, allowance, amount in self.taken:
             if rule.unit != "concurrency" and (unused or not rule.by_request):
                 allowance.give_back(amount)
 
     def end(self) -> None:
         """It runs no more: free its slot. Always."""
-        for rule, allowance, amount in self._taken:
+        for rule, allowance, amount in self.taken:
             if rule.unit == "concurrency":
                 allowance.give_back(amount)
 
     def headers(self) -> Headers:
         """What its response says about its limits."""
-        return limit_headers(self._path.rules, self._path.policies, self.at_ms)
+        return limit_headers(self.path.rules, self.path.policies, self.at_ms)
 
 
 class Admission:
@@ -113,8 +108,11 @@ class Admission:
         self._counters = Counters(connection, direct)
         self._generation = 0
         self._lost_ms = 0.0  # then what is held here is forgotten, unless `run` is alive
+        self._stats = self._counters.stats
         self._terms: dict[UUID, Terms] = {}
-        self._open: set[Allowance] = set()
+        self._paths: dict[tuple[str, str, str], Path] = {}  # by key, model and task
+        self._open: set[Allowance] = set()  # those that may have something to return
+        self._forget_at = time.monotonic() + FORGET_S
         self._tasks: asyncio.TaskGroup | None = None
         true_up = TrueUp(connection, self._counters, direct, pool, hold_s=hold_s)
         self._maker = Maker(self._counters, true_up, self._spawn, hold_s)
@@ -148,48 +146,66 @@ class Admission:
         """
         at_ms = request_id.int >> 80
         now_ms = time.time() * 1_000
-        if now_ms > self._lost_ms or self._counters.generation != self._generation:
+        if now_ms > self._lost_ms or self._stats["reconnects"] != self._generation:
             self._lose_all(now_ms)
-        terms = self._terms_of(caller.account)
-        path = terms.path(caller.key.id, model, task)
-        admitted = Admitted(terms, path, at_ms)
+        path = self._paths.get((caller.key.id, model, task))
+        if (
+            path is None
+            or path.account is not caller.account
+            or path.plans is not self._plans.plans
+        ):
+            path = self._path(caller, model, task)
         most, cost = ONE, 0
         if path.measured:
             most = measure()
-            cost = admitted.cost(most)
+            cost = path.terms.cost(most)
+        taken: list[tuple[Rule, Allowance, int]] = []
         for rule in path.rules:
             amount = 1 if rule.by_request else rule.amount(most, cost)
-            allowance = rule.allowance(at_ms, now_ms)
-            if allowance.free >= amount:
+            allowance = rule.current
+            if (
+                allowance.free >= amount
+                and allowance.start_ms <= at_ms < allowance.end_ms
+                and now_ms < allowance.usable_ms
+            ):
                 allowance.free -= amount
-            elif not await self._obtain(rule, allowance, amount, admitted):
-                if rule.shadow:
+            else:
+                allowance = rule.allowance(at_ms, now_ms)
+                if not await self._obtain(Admitted(path, at_ms, taken), rule, allowance, amount):
                     continue
-                admitted.refund(unused=True)
-                admitted.end()
-                metrics.REFUSED.labels(rule.name).inc()
-                refusal = rule.refusal(amount, at_ms)
-                refusal.headers = admitted.headers()
-                raise refusal
-            admitted.take(rule, allowance, amount)
-        return admitted
+            taken.append((rule, allowance, amount))
+        return Admitted(path, at_ms, taken)
 
     async def _obtain(
-        self, rule: Rule, allowance: Allowance, amount: int, admitted: Admitted
+        self, admitted: Admitted, rule: Rule, allowance: Allowance, amount: int
     ) -> bool:
-        if amount > allowance.limit:
-            return False
+        """Take what is not at hand; False where it is not to be had and that is no matter.
+
+        Raises:
+            EdgeError: it is not to be had; what was taken so far is given back.
+        """
         self._open.add(allowance)
-        admitted.terms.used_at = time.monotonic()
         try:
-            obtained = await allowance.obtain(amount)
+            if amount <= allowance.limit and await allowance.obtain(amount):
+                return True
         except BaseException:
-            admitted.refund(unused=True)
-            admitted.end()
+            _give_back(admitted)
             raise
-        if not obtained and rule.shadow:
+        if rule.shadow:
             metrics.SHADOW_REFUSED.labels(rule.name).inc()
-        return obtained
+            return False
+        _give_back(admitted)
+        metrics.REFUSED.labels(rule.name).inc()
+        refusal = rule.refusal(amount, admitted.at_ms)
+        refusal.headers = admitted.headers()
+        raise refusal
+
+    def _path(self, caller: Caller, model: str, task: str) -> Path:
+        if len(self._paths) >= MAX_PATHS:
+            self._paths.clear()
+        path = self._terms_of(caller.account).path(caller.key.id, model, task, self._plans.plans)
+        self._paths[caller.key.id, model, task] = path
+        return path
 
     def require(self, caller: Caller, model: str, task: str) -> None:
         """See that the plan has the model, and that the key is for it.
@@ -231,7 +247,6 @@ class Admission:
         if terms is not None:
             _retire(terms.allowances())
         terms = self._terms[account.id] = Terms(account, plan, self._maker)
-        terms.used_at = time.monotonic()
         return terms
 
     def _lose_all(self, now_ms: float) -> None:
@@ -240,7 +255,7 @@ class Admission:
         The broker may have been killed since, and have forgotten that it was granted; or
         this process stood still for so long that it was taken for dead.
         """
-        self._generation = self._counters.generation
+        self._generation = self._stats["reconnects"]
         self._lost_ms = now_ms + KEPT_S * 1_000
         for terms in self._terms.values():
             for allowance in terms.allowances():
@@ -261,7 +276,7 @@ class Admission:
                             self._open.discard(allowance)
                     except EdgeError as error:
                         log.warning("not_given_up", error=repr(error))
-                self._forget_idle_accounts()
+                self._forget()
 
     async def give_up(self) -> None:
         """Return everything that is at hand: this edge is leaving."""
@@ -269,15 +284,25 @@ class Admission:
             for allowance in terms.allowances():
                 await allowance.give_up()
 
-    def _forget_idle_accounts(self) -> None:
-        long_ago = time.monotonic() - FORGET_S
-        idle = [
-            account_id
-            for account_id, terms in self._terms.items()
-            if terms.used_at < long_ago and not any(one.free for one in terms.allowances())
-        ]
-        for account_id in idle:
-            del self._terms[account_id]
+    def _forget(self) -> None:
+        """Let go of accounts for whom nothing is at hand, now and then.
+
+        Who comes again starts anew, from the counters.
+        """
+        if time.monotonic() < self._forget_at:
+            return
+        self._forget_at = time.monotonic() + FORGET_S
+        for account_id, terms in list(self._terms.items()):
+            if not any(one.free or one in self._open for one in terms.allowances()):
+                del self._terms[account_id]
+        self._paths = {
+            name: path for name, path in self._paths.items() if path.account.id in self._terms
+        }
+
+
+def _give_back(admitted: Admitted) -> None:
+    admitted.refund(unused=True)
+    admitted.end()
 
 
 def _retire(allowances: Iterable[Allowance]) -> None:

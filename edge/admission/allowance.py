@@ -148,7 +148,7 @@ class Allowance(ABC):
     def lose(self) -> None:
         """Forget everything: the counters may have."""
         self.lost = True
-        self.free = 0
+        self.free = self.end_ms = 0
 
     async def give_up(self) -> None:
         """Return all that is free; nothing more is to be given."""
@@ -177,3 +177,22 @@ class Allowance(ABC):
         self._block = max(lacking, self._block * 2) if quick else self._block // 2
         room = 0 if self.used is None else self.limit - self.used
         return max(0, min(self._block, room // SHARE) - lacking)
+
+
+class _Nothing(Allowance):
+    """In place of an allowance that there is not yet: it is for no request."""
+
+    async def _acquire(self, lacking: int, least: int) -> int:
+        raise NotImplementedError
+
+    async def _return(self, amount: int) -> None:
+        raise NotImplementedError
+
+    async def refresh(self) -> None:
+        raise NotImplementedError
+
+    async def settle(self, held: int, used: int) -> None:
+        raise NotImplementedError
+
+
+NOTHING: Final = _Nothing(lambda _: None, limit=0, start_ms=0, end_ms=0, usable_ms=0)

@@ -36,11 +36,8 @@ class Counters:
     def __init__(self, connection: Client, direct: Direct) -> None:
         self._connection = connection
         self._direct = direct
-
-    @property
-    def generation(self) -> int:
-        """Changes with each reconnect: the broker may have been killed in between."""
-        return self._connection.stats["reconnects"]
+        #: Its ``reconnects`` changes with each of them: the broker may have been killed.
+        self.stats = connection.stats
 
     async def add(self, subject: str, amount: int, *, once: str = "") -> int:
         """Add to a counter, and return its new total.

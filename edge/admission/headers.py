@@ -36,8 +36,7 @@ def limit_headers(rules: Sequence[Rule], policies: bytes, at_ms: int) -> Headers
     for rule in rules:
         if rule.shadow:
             continue
-        current = rule.current
-        remaining = rule.limit if current is None else current.remaining
+        remaining = rule.current.remaining
         if rule.window is None:
             parts.append(f'"{rule.name}";r={remaining}')
             continue

@@ -2,12 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from msgspec import Struct
 
-from edge.admission.allowance import Allowance
+from edge.admission.allowance import NOTHING, Allowance
 from edge.errors import BudgetExhausted, EdgeError, RateLimited, TooManyAtOnce
 from events.usage import Quantities
 from events.windows import EVER, Span, Window, span
@@ -75,41 +75,35 @@ class Rule:
         self.money = money
         self.by_request = unit in BY_REQUEST
         self.make = make
-        self.current: Allowance | None = None
-        self.previous: Allowance | None = None
+        self.current: Allowance = NOTHING
+        self.previous: Allowance = NOTHING
 
     def allowance(self, at_ms: int, now_ms: float) -> Allowance:
         """What a request of `at_ms` is to be counted against, at `now_ms`."""
-        current = self.current
-        if (
-            current is not None
-            and current.start_ms <= at_ms < current.end_ms
-            and now_ms < current.usable_ms
-            and not current.lost
-        ):
-            return current
-        return self._turn(at_ms, now_ms)
-
-    def _turn(self, at_ms: int, now_ms: float) -> Allowance:
-        late = self.previous
-        if (
-            late is not None
-            and late.start_ms <= at_ms < late.end_ms
-            and now_ms < late.usable_ms
-            and not late.lost
-        ):
-            return late
+        for allowance in (self.current, self.previous):
+            if (
+                allowance.start_ms <= at_ms < allowance.end_ms
+                and now_ms < allowance.usable_ms
+                and allowance is not NOTHING
+            ):
+                return allowance
         made = self.make(self._span(at_ms))
-        current = self.current
-        if current is not None and at_ms < current.start_ms:
-            replaced, self.previous = self.previous, made
+        current, replaced = self.current, self.previous
+        if at_ms < current.start_ms and current is not NOTHING:
+            self.previous = made  # for who comes late
         else:
-            if current is not None and current.start_ms == made.start_ms and not current.lost:
+            if current.start_ms == made.start_ms:
                 made.used = current.used
-            replaced, self.previous, self.current = self.previous, current, made
-        if replaced is not None:
+            self.previous, self.current = current, made
+        if replaced is not NOTHING:
             replaced.retire()
         return made
+
+    def held(self) -> Iterator[Allowance]:
+        """Everything that it has in hand."""
+        for allowance in (self.current, self.previous):
+            if allowance is not NOTHING:
+                yield allowance
 
     def _span(self, at_ms: int) -> Span:
         return EVER if self.window is None else span(self.window, at_ms)
@@ -122,8 +116,7 @@ class Rule:
 
     def refusal(self, amount: int, at_ms: int) -> EdgeError:
         """What to tell a caller who is refused."""
-        current = self.current
-        remaining = current.remaining if current is not None else self.limit
+        remaining = self.current.remaining
         if self.unit == "concurrency":
             message = f"{self.limit} requests of this account run already; wait for one of them"
             return TooManyAtOnce(message, policy=self.name, retry_after_s=1)
@@ -156,9 +149,7 @@ class Rule:
 
     def state(self, at_ms: int) -> Limit:
         """What the rule says, and how much of it is gone as far as this edge knows."""
-        current = self.current
-        fresh = current is not None and current.start_ms <= at_ms < current.end_ms
-        remaining = current.remaining if fresh and current is not None else self.limit
+        remaining = self.allowance(at_ms, time.time() * 1_000).remaining
         return Limit(
             name=self.name,
             unit=self.unit,

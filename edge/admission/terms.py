@@ -14,7 +14,8 @@ from edge.admission.rule import Rule
 from edge.admission.true_up import LedgerOf, TrueUp
 from events import counters as names
 from events.accounts import Account
-from events.plans import Plan, Policy, Unit, money
+from events.plans import Plan, Plans, Policy, Unit, money
+from events.usage import Quantities
 from events.windows import Span, Window
 from ledger.usage import Measured
 
@@ -23,7 +24,6 @@ log = structlog.get_logger()
 CONCURRENCY = "concurrency"
 MONTHLY_BUDGET = "monthly_budget"
 CREDIT = "credit"
-MAX_PATHS = 10_000  # of keys, models and tasks of one account
 
 
 class Maker(Struct, frozen=True):
@@ -49,51 +49,32 @@ class Maker(Struct, frozen=True):
         )
 
 
-class Path(Struct, frozen=True):
-    """The rules that one kind of request must get past, in this order."""
-
-    rules: Sequence[Rule]
-    measured: bool  # whether any needs to know how large the request is
-    policies: bytes  # the RateLimit-Policy header
-
-
 class Terms:
     """One account's rules, as its plan and its own agreement have them."""
 
     def __init__(self, account: Account, plan: Plan, maker: Maker) -> None:
         self.account = account
         self.plan = plan
-        self.used_at = 0.0  # for who clears up
         self._maker = maker
         self._rules: dict[tuple[str, str], Rule] = {}  # by scope and name
-        self._paths: dict[tuple[str, str, str], Path] = {}
         self.rates: Sequence[tuple[Unit, int]] = plan.rates()
 
-    def path(self, key_id: str, model: str, task: str) -> Path:
+    def path(self, key_id: str, model: str, task: str, plans: Plans) -> "Path":
         """What a request by this key, for this task of this model, must get past."""
-        path = self._paths.get((key_id, model, task))
-        if path is None:
-            if len(self._paths) >= MAX_PATHS:
-                self._paths.clear()
-            path = _path(list(self._all(key_id, model, task)))
-            self._paths[key_id, model, task] = path
-        return path
+        return Path(self, list(self._all(key_id, model, task)), plans)
+
+    def cost(self, used: Quantities) -> int:
+        """What it costs, in billionths of the currency's unit."""
+        return sum(rate * getattr(used, unit) for unit, rate in self.rates)
 
     def rules(self, key_id: str) -> Sequence[Rule]:
         """Every rule that may concern a key."""
         return list(self._all(key_id, None, None))
 
-    @property
-    def known(self) -> Iterator[Rule]:
-        """The rules that were asked for so far."""
-        return iter(self._rules.values())
-
     def allowances(self) -> Iterator[Allowance]:
         """Everything that its rules have in hand."""
         for rule in self._rules.values():
-            for allowance in (rule.current, rule.previous):
-                if allowance is not None:
-                    yield allowance
+            yield from rule.held()
 
     def _all(self, key_id: str, model: str | None, task: str | None) -> Iterator[Rule]:
         """In order of cost: slots are free again soon, budgets take two questions."""
@@ -219,9 +200,16 @@ class Terms:
         return self._rules.setdefault((scope, made.name), made)
 
 
-def _path(rules: Sequence[Rule]) -> Path:
-    return Path(
-        rules,
-        any(not rule.by_request for rule in rules),
-        policy_header(rules),
-    )
+class Path:
+    """The rules that one kind of request must get past, in this order."""
+
+    __slots__ = ("account", "measured", "plan", "plans", "policies", "rules", "terms")
+
+    def __init__(self, terms: Terms, rules: Sequence[Rule], plans: Plans) -> None:
+        self.plans = plans  # by which it holds: until there are others
+        self.terms = terms
+        self.account = terms.account
+        self.plan = terms.plan
+        self.rules = rules
+        self.measured = any(not rule.by_request for rule in rules)
+        self.policies = policy_header(rules)

@@ -10,6 +10,8 @@ import structlog
 from nats.aio.client import Client
 from nats.errors import Error
 
+from consumers.budgets import BUDGET_WEBHOOKS
+from consumers.clearing import keep_clear
 from consumers.consumer import Consumer
 from consumers.outbox import Relay
 from consumers.pull import Pull
@@ -54,6 +56,7 @@ class App:
         consumers: list[Consumer[Any]] = [
             *[USAGE_FOLD] * self._settings.usage_workers,
             *[STRIPE_JOURNAL] * self._settings.stripe_workers,
+            BUDGET_WEBHOOKS,
         ]
         connections = len(consumers) + 1  # and the relay's
         async with _pool(self._settings.database_url, maximum=connections) as pool:
@@ -75,6 +78,7 @@ class App:
                 pull = consumer.pull(self._connection, linger_s=self._settings.linger_s)
                 self._pulls.append(pull)
                 tasks.create_task(consumer.work(self._connection, pool, pull))
+            tasks.create_task(keep_clear(self._connection, self._stopping))
             tasks.create_task(Relay(self._connection, pool).work(self._stopping))
 
     async def _renew(self) -> None:

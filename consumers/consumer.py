@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig
 
 from consumers.pull import Pull
-from consumers.redelivery import Redelivery
+from consumers.redelivery import RETRY_S, Redelivery
 from ledger.db import Pool
 
 WRITE_S: Final = 20.0  # below the 30 s ack wait: no redelivery in mid-write
@@ -27,6 +27,7 @@ class Consumer(Struct, Generic[T], frozen=True, kw_only=True):
     batch: int
     decode: Callable[[Msg], T]
     write: Callable[[Pool, Sequence[T]], Awaitable[None]]  # all of it or nothing
+    retries_s: Sequence[float] = (RETRY_S,)  # after one attempt, two, ...; the last one for ever
 
     def pull(self, connection: Client, *, linger_s: float) -> Pull:
         """Where one worker's batches come from."""
@@ -34,7 +35,7 @@ class Consumer(Struct, Generic[T], frozen=True, kw_only=True):
 
     async def work(self, connection: Client, pool: Pool, pull: Pull) -> None:
         """Settle one worker's batches, one after the other, until it is stopped."""
-        redelivery = Redelivery(connection, self.stream)
+        redelivery = Redelivery(connection, self.stream, self.retries_s)
         failures = 0
         async for messages in pull.batches():
             if await redelivery.settle(messages, self.decode, self._writer(pool)):

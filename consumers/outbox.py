@@ -7,7 +7,7 @@ import nats.errors
 import structlog
 from nats.aio.client import Client
 
-from events.streams import ACCOUNTS
+from consumers.pause import pause
 from ledger import outbox
 from ledger.db import Connection, Pool, acquire
 from ledger.errors import LedgerUnavailable
@@ -39,7 +39,7 @@ class Relay:
                         await self._relay(connection, stop)
             except (LedgerUnavailable, nats.errors.Error, OSError, TimeoutError) as error:
                 log.warning("outbox_waits", error=repr(error))
-            await _pause(stop, RETRY_S)
+            await pause(stop, RETRY_S)
 
     async def _relay(self, connection: Connection, stop: asyncio.Event) -> None:
         told = asyncio.Event()
@@ -53,7 +53,7 @@ class Relay:
                 told.clear()
                 while await self._publish(connection):
                     pass
-                await _pause(told, LOOK_S)
+                await pause(told, LOOK_S)
         finally:
             if not connection.is_closed():
                 await connection.remove_listener(outbox.CHANNEL, tell)
@@ -63,14 +63,6 @@ class Relay:
         """Publish the oldest; whether there were any."""
         waiting = await outbox.oldest(connection, BATCH)
         for outgoing in waiting:
-            await self._jetstream.publish(outgoing.subject, outgoing.payload, stream=ACCOUNTS)
+            await self._jetstream.publish(outgoing.subject, outgoing.payload)
         await outbox.forget(connection, [outgoing.id for outgoing in waiting])
         return bool(waiting)
-
-
-async def _pause(event: asyncio.Event, timeout_s: float) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        pass

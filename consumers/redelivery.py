@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 
+from consumers.errors import NotDelivered, Undeliverable
 from ledger.errors import LedgerUnavailable, RefusedByLedger
 
 log = structlog.get_logger()
@@ -37,9 +38,12 @@ Bad = tuple[Msg, str]  # with the reason
 class Redelivery:
     """Settles the messages of one stream."""
 
-    def __init__(self, connection: Client, stream: str) -> None:
+    def __init__(
+        self, connection: Client, stream: str, retries_s: Sequence[float] = (RETRY_S,)
+    ) -> None:
         self._jetstream = connection.jetstream(timeout=PARK_S)
         self._stream = stream
+        self._retries_s = retries_s
 
     async def settle(
         self, messages: Sequence[Msg], decode: Callable[[Msg], T], write: Write[T]
@@ -59,11 +63,11 @@ class Redelivery:
             bad += await self._write(readable, write)
             for message, reason in bad:  # after their neighbours: this may fail, too
                 await self._park(message, reason)
-        except (LedgerUnavailable, Error, TimeoutError) as error:
+        except (LedgerUnavailable, NotDelivered, Error, TimeoutError) as error:
             log.warning("batch_failed", stream=self._stream, error=repr(error))
         except Exception:
             log.exception("batch_failed", stream=self._stream)
-        return await give_back(messages, delay_s=RETRY_S) == 0
+        return await give_back(messages, delays_s=self._retries_s) == 0
 
     async def _write(self, readable: Sequence[tuple[Msg, T]], write: Write[T]) -> list[Bad]:
         """Write all at once, or, where that is refused, all that can be written."""
@@ -71,7 +75,7 @@ class Redelivery:
             return []
         try:
             await write([fact for _, fact in readable])
-        except RefusedByLedger as error:
+        except (RefusedByLedger, Undeliverable) as error:
             if len(readable) == 1:
                 return [(readable[0][0], str(error))]
             middle = len(readable) // 2
@@ -111,8 +115,12 @@ def _read(
     return readable, bad
 
 
-async def give_back(messages: Iterable[Msg], *, delay_s: float = 0) -> int:
+async def give_back(messages: Iterable[Msg], *, delays_s: Sequence[float] = (0.0,)) -> int:
     """Hand back what is not acknowledged; the broker's own patience does it otherwise.
+
+    Args:
+        messages: Some of them may be acknowledged.
+        delays_s: For how long, after its first delivery, its second, ...
 
     Returns:
         How many there were.
@@ -120,7 +128,8 @@ async def give_back(messages: Iterable[Msg], *, delay_s: float = 0) -> int:
     unsettled = [message for message in messages if not message.is_acked]
     with contextlib.suppress(Error):
         for message in unsettled:
-            await message.nak(delay=delay_s)
+            attempt = min(message.metadata.num_delivered, len(delays_s))
+            await message.nak(delay=delays_s[attempt - 1])
     return len(unsettled)
 
 

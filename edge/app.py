@@ -60,6 +60,7 @@ STREAMS: Final = (
     streams.MODELS,
     streams.ACCOUNTS,
     streams.RATES,
+    streams.LIMITS,
     streams.QUOTAS,
     streams.IDEMPOTENCY,
 )
@@ -114,7 +115,8 @@ def create_app(settings: Settings) -> ASGIApp:
                     )
                 ]
                 metering = tasks.create_task(meter.run())
-                metering.add_done_callback(_die_with)
+                for task in (metering, *forever):
+                    task.add_done_callback(_die_with)
                 log.info("edge_ready", epoch=str(meter.epoch), services=services)
                 yield
                 meter.close()
@@ -175,10 +177,10 @@ def _gate(settings: Settings, keys: Keys, admission: Admission, meter: Meter) ->
     return GateRoute(gates, keys=keys, admission=admission, meter=meter)
 
 
-def _die_with(metering: asyncio.Task[None]) -> None:
-    """An edge that cannot meter must not answer: end the process, and be replaced."""
-    if not metering.cancelled() and (error := metering.exception()):
-        log.critical("metering_died", exc_info=error)
+def _die_with(task: asyncio.Task[None]) -> None:
+    """An edge that cannot meter, or admit, must not answer: end the process, and be replaced."""
+    if not task.cancelled() and (error := task.exception()):
+        log.critical("task_died", exc_info=error)
         signal.raise_signal(signal.SIGTERM)
 
 

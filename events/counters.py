@@ -3,31 +3,37 @@
 A message with ``Nats-Incr: +5`` adds to its subject's counter and is answered with the
 new total, atomically. The subject says what is counted, and in which window:
 
-* ``rates.<window>.<start>.<scope>.<policy>`` and ``quotas....`` the same: what was
-  granted to edges. Small and long ones are `quotas`, synced to disk before they are
-  answered; large ones of a minute or an hour are `rates`, which a killed broker may
-  forget the last of.
-* ``quotas.<window>.<start>.<scope>.<policy>.spent``: what was used for certain, where it is
-  held first; and ``.h<expiry>``: what is held until then, and free again afterwards.
+* ``<stream>.<window>.<start>.<scope>.<policy>``: what was granted to edges.
+* ``<stream>.<window>.<start>.<scope>.<policy>.spent``: what was used for certain, where it
+  is held first; and ``.h<expiry>``: what is held until then, and free again afterwards.
 * ``rates.slots.<account>.h<expiry>``: requests that run, by when they must have ended.
+
+There are three streams. `limits` has minutes and hours, and forgets them after a while;
+`quotas` has days, months and credit, and forgets nothing by itself. Both are synced to
+disk before they are answered. `rates` has the large limits of minutes and hours, at six
+times the rate; a broker that is killed may forget the last of them.
 
 Source: NATS ADR-49.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from events.plans import Policy
 from events.subjects import token
-from events.windows import Span
+from events.windows import Span, Window, span
 
 RATES: Final = "RATES"
+LIMITS: Final = "LIMITS"
 QUOTAS: Final = "QUOTAS"
 
 RATES_SUBJECTS: Final = "rates.>"
+LIMITS_SUBJECTS: Final = "limits.>"
 QUOTAS_SUBJECTS: Final = "quotas.>"
-RATES_KEPT_S: Final = 7_200.0  # an hour's window, and as long again
+KEPT_S: Final = 7_200.0  # an hour's window, and as long again: of RATES and LIMITS
 
 SMALL: Final = 1_000  # a limit of a minute or an hour below this is exact come what may
+DAY_MS: Final = 86_400_000
 BUCKET_S: Final = 15  # expiries are rounded up to this: few counters to read at once
 SKEW_S: Final = 5  # how far apart the clocks of two edges may be
 STALE_S: Final = 60  # after which an expired bucket is cleared away
@@ -35,8 +41,9 @@ STALE_S: Final = 60  # after which an expired bucket is cleared away
 
 def stream_of(policy: Policy, limit: int) -> str:
     """The stream that counts a policy."""
-    large = limit >= SMALL and policy.window in {"minute", "hour"}
-    return RATES if large and not is_held(policy) else QUOTAS
+    if policy.window in {"day", "month"}:
+        return QUOTAS
+    return RATES if limit >= SMALL and not is_held(policy) else LIMITS
 
 
 def is_held(policy: Policy) -> bool:
@@ -48,32 +55,32 @@ def is_held(policy: Policy) -> bool:
     return policy.unit != "requests" and policy.window != "minute"
 
 
-def subject(stream: str, window: str, span: Span, scope: str, policy: str) -> str:
-    """The counter of one policy in one window.
-
-    Args:
-        stream: `RATES` or `QUOTAS`.
-        window: Its name.
-        span: Which one.
-        scope: The account's id, or a key's.
-        policy: Its name, and unit.
-    """
-    start_s = span.start_ms // 1_000
-    return f"{stream.lower()}.{window}.{start_s}.{token(scope)}.{token(policy)}"
-
-
-def base(stream: str, window: str, span: Span, scope: str, policy: str) -> str:
+def base(stream: str, window: str, within: Span, scope: str, policy: str) -> str:
     """The subject of one policy in one window; see above for what may follow it.
 
     Args:
-        stream: `RATES` or `QUOTAS`.
+        stream: `RATES`, `LIMITS` or `QUOTAS`.
         window: Its name.
-        span: Which one.
+        within: Which one.
         scope: The account's id, or a key's.
         policy: Its name, and unit.
     """
-    start_s = span.start_ms // 1_000
+    start_s = within.start_ms // 1_000
     return f"{stream.lower()}.{window}.{start_s}.{token(scope)}.{token(policy)}"
+
+
+def passed(now_ms: int) -> Iterator[str]:
+    """Filters for the counters of QUOTAS whose windows have passed since two months or less.
+
+    A day later, that is: a request may end after its window has.
+    """
+    at_ms = now_ms - DAY_MS
+    windows: tuple[tuple[Window, int], ...] = (("day", 70), ("month", 3))
+    for window, back in windows:
+        start_ms = span(window, at_ms).start_ms
+        for _ in range(back):
+            start_ms = span(window, start_ms - 1).start_ms
+            yield f"{QUOTAS.lower()}.{window}.{start_ms // 1_000}.>"
 
 
 def slots(account: str) -> str:

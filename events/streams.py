@@ -22,7 +22,7 @@ from nats.js.api import (
 )
 from nats.js.errors import BadRequestError, NotFoundError, ServerError
 
-from events import accounts, counters, models, stripe, usage
+from events import accounts, budgets, counters, models, stripe, usage
 from events.errors import StreamMissing, StreamUnfit
 
 DAY_S: Final = 86_400
@@ -35,7 +35,9 @@ PARKED: Final = "PARKED"
 ACCOUNTS: Final = "ACCOUNTS"
 IDEMPOTENCY: Final = "KV_idempotency"  # a key-value bucket, as NATS calls it
 RATES: Final = counters.RATES
+LIMITS: Final = counters.LIMITS
 QUOTAS: Final = counters.QUOTAS
+BUDGETS: Final = "BUDGETS"
 
 USAGE_EVENT_BYTES: Final = 800  # measured, with its headers: docs/benchmarks.md
 MAX_BATCH: Final = 1_000  # messages of one atomic batch; the broker's limit
@@ -108,8 +110,10 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
     accounts_stream.discard = DiscardPolicy.OLD
     # nothing ages here, or a budget that nobody used for long would be whole again
     quotas_stream = _counters(QUOTAS, counters.QUOTAS_SUBJECTS, max_age_s=0)
-    rates_stream = _counters(RATES, counters.RATES_SUBJECTS, max_age_s=counters.RATES_KEPT_S)
+    limits_stream = _counters(LIMITS, counters.LIMITS_SUBJECTS, max_age_s=counters.KEPT_S)
+    rates_stream = _counters(RATES, counters.RATES_SUBJECTS, max_age_s=counters.KEPT_S)
     rates_stream.persist_mode = PersistMode.ASYNC  # six times the rate; see events/counters.py
+    budgets_stream = _stream(BUDGETS, budgets.SUBJECTS, max_bytes=128 * MIB, max_age_s=30 * DAY_S)
     # full, it refuses, and requests with an Idempotency-Key get 503
     idempotency_stream = _stream(
         IDEMPOTENCY, "$KV.idempotency.>", max_bytes=1_024 * MIB, max_age_s=DAY_S
@@ -124,7 +128,9 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
         parked_stream,
         accounts_stream,
         rates_stream,
+        limits_stream,
         quotas_stream,
+        budgets_stream,
         idempotency_stream,
     )
 
@@ -144,6 +150,17 @@ def stripe_journal() -> ConsumerConfig:
     """The durable consumer that the reconciler's processes share."""
     return ConsumerConfig(
         durable_name="stripe_journal",
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=30.0,
+        max_ack_pending=FETCH,
+        max_deliver=-1,
+    )
+
+
+def budget_webhooks() -> ConsumerConfig:
+    """The durable consumer that tells customers of their budgets."""
+    return ConsumerConfig(
+        durable_name="budget_webhooks",
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=30.0,
         max_ack_pending=FETCH,

@@ -13,6 +13,7 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
+from events import accounts as events
 from events.accounts import Account, AccountChanged
 from events.ids import new_id
 from events.plans import DEFAULT
@@ -142,7 +143,8 @@ async def read_spent(connection: Connection, account_id: UUID) -> int:
 async def _announce(connection: Connection, account_id: UUID) -> Account:
     account = await find_account(connection, account_id)
     assert account is not None
-    await announce(connection, AccountChanged(account))
+    changed = AccountChanged(account)
+    await announce(connection, changed.subject, events.encode(changed))
     return account
 
 

@@ -12,6 +12,7 @@ import asyncpg
 import msgspec
 from msgspec import Struct
 
+from events import accounts
 from events.accounts import Account, ApiKey, KeyChanged
 from ledger import _sql, key_format
 from ledger.accounts import changing
@@ -62,7 +63,7 @@ async def create_key(
         assert row is not None
         key = _key(row)
         # an edge may remember that there was no such key
-        await announce(connection, KeyChanged(key, minted.hash, version))
+        await _announce(connection, KeyChanged(key, minted.hash, version))
     return key, minted.plain
 
 
@@ -138,8 +139,12 @@ async def _change_key(
         row = await connection.fetchrow(_SQL[statement], key_id, *values)
         assert row is not None
         key = _key(row)
-        await announce(connection, KeyChanged(key, row["hash"], version))
+        await _announce(connection, KeyChanged(key, row["hash"], version))
     return key
+
+
+async def _announce(connection: Connection, changed: KeyChanged) -> None:
+    await announce(connection, changed.subject, accounts.encode(changed))
 
 
 def _key(row: asyncpg.Record) -> ApiKey:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from events import accounts
-from events.accounts import Announcement
 from ledger import _sql
 from ledger.db import Connection
 
@@ -26,9 +24,9 @@ class Outgoing(Struct, frozen=True):
     payload: bytes
 
 
-async def announce(connection: Connection, announcement: Announcement) -> None:
-    """Have something announced once the transaction is committed."""
-    await connection.execute(_SQL["announce"], announcement.subject, accounts.encode(announcement))
+async def announce(connection: Connection, subject: str, payload: bytes) -> None:
+    """Have something published once the transaction is committed."""
+    await connection.execute(_SQL["announce"], subject, payload)
     await connection.execute(_SQL["wake"])
 
 

@@ -36,6 +36,25 @@ CREATE TABLE credits (
 );
 CREATE INDEX credits_account_id_idx ON credits (account_id);
 
+-- Which budgets were reached, so that each is told of once; a changed amount is another one.
+CREATE TABLE budget_alerts (
+    account_id uuid NOT NULL REFERENCES accounts,
+    budget text NOT NULL,
+    window_start timestamptz NOT NULL,
+    amount bigint NOT NULL,
+    percent smallint NOT NULL,
+    reached_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (account_id, budget, window_start, amount, percent)
+);
+
+-- Where an account's events are posted.
+CREATE TABLE webhooks (
+    account_id uuid PRIMARY KEY REFERENCES accounts,
+    url text NOT NULL,
+    secret text NOT NULL,  -- it signs, so it cannot be a hash
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+
 -- What is to be announced on NATS, written in the transaction that makes it true.
 CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from nats.aio.client import Client
 
 from edge import metrics
+from edge.admission.alerts import Alerts
 from edge.admission.allowance import KEPT_S, Allowance
 from edge.admission.counters import Counters
 from edge.admission.headers import Headers, limit_headers
@@ -81,7 +82,7 @@ class Admitted(Struct, gc=False):
 
     def headers(self) -> Headers:
         """What its response says about its limits."""
-        return limit_headers(self.path.rules, self.path.policies, self.at_ms)
+        return limit_headers(self.path.rules, self.path.policies, time.time() * 1_000)
 
 
 class Admission:
@@ -115,7 +116,8 @@ class Admission:
         self._forget_at = time.monotonic() + FORGET_S
         self._tasks: asyncio.TaskGroup | None = None
         true_up = TrueUp(connection, self._counters, direct, pool, hold_s=hold_s)
-        self._maker = Maker(self._counters, true_up, self._spawn, hold_s)
+        self._alerts = Alerts(pool)
+        self._maker = Maker(self._counters, true_up, self._spawn, hold_s, self._alerts)
 
     def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
         assert self._tasks is not None
@@ -265,6 +267,7 @@ class Admission:
     async def run(self) -> None:
         """Return what lies idle, for ever; what is spawned here ends with it."""
         async with asyncio.TaskGroup() as self._tasks:
+            self._tasks.create_task(self._alerts.run())
             while True:
                 await asyncio.sleep(TICK_S)
                 now_ms = time.time() * 1_000

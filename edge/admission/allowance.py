@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-from edge.errors import BrokerAway
+from edge.errors import BrokerAway, LedgerAway
 
 SHARE: Final = 32  # the most taken ahead is this part of what is left: 3 %
-QUICK_S: Final = 0.25  # what was taken ahead should last about as long
+QUICK_S: Final = 2.0  # what was taken ahead should last about as long
 KEPT_S: Final = 10.0  # a counter that is older than this and some: nobody has any of it
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
@@ -34,6 +34,7 @@ class Allowance(ABC):
         "_asking",
         "_block",
         "_free_before",
+        "_given_back",
         "_spawn",
         "_waiting",
         "end_ms",
@@ -61,6 +62,7 @@ class Allowance(ABC):
         self._block = 0
         self._asked_at = 0.0
         self._free_before = 0
+        self._given_back = False
 
     @abstractmethod
     async def _acquire(self, lacking: int, least: int) -> int:
@@ -98,22 +100,24 @@ class Allowance(ABC):
         try:
             while self._waiting:
                 waiting, self._waiting = self._waiting, []
+                # put aside, or who comes meanwhile would take it from those who wait
+                in_hand, self.free = self.free, 0
                 amounts = [amount for amount, _ in waiting]
                 try:
-                    if (lacking := sum(amounts) - self.free) > 0:
-                        least = max(1, min(amounts) - self.free)
-                        granted = await self._acquire(lacking, least)
-                        if not self.lost:
-                            self.free += granted
-                except BrokerAway as error:
+                    if (lacking := sum(amounts) - in_hand) > 0:
+                        in_hand += await self._acquire(lacking, max(1, min(amounts) - in_hand))
+                except (BrokerAway, LedgerAway) as error:
                     for _, answer in waiting:
                         if not answer.done():
                             answer.set_exception(error)
+                if self.lost:
+                    in_hand = 0
                 for amount, answer in waiting:
                     if not answer.done():
-                        possible = amount <= self.free and not self.lost
-                        self.free -= amount if possible else 0
+                        possible = amount <= in_hand
+                        in_hand -= amount if possible else 0
                         answer.set_result(possible)
+                self.free += in_hand
         finally:
             self._asking = False
             for _, answer in (*waiting, *self._waiting):  # only where this was cancelled
@@ -136,6 +140,7 @@ class Allowance(ABC):
         if self.lost or not amount:
             return
         self.free += amount
+        self._given_back = True
         if self.usable_ms <= time.time() * 1_000:
             self._spawn(self.give_up())
 
@@ -163,7 +168,8 @@ class Allowance(ABC):
         Returns:
             Whether there is nothing left to return.
         """
-        idle, self._free_before = self.free == self._free_before, self.free
+        idle = self.free == self._free_before and not self._given_back
+        self._free_before, self._given_back = self.free, False
         if idle:
             self._block = 0
         if self.free and (idle or self._asked_at + KEPT_S < asyncio.get_running_loop().time()):

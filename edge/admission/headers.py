@@ -26,33 +26,40 @@ def _policy(rule: Rule) -> str:
     return f'"{rule.name}";q={rule.limit}{window}'
 
 
-def limit_headers(rules: Sequence[Rule], policies: bytes, at_ms: int) -> Headers:
-    """Everything that a response to a request of `at_ms` says about its limits."""
+def limit_headers(path_rules: Sequence[Rule], policies: bytes, now_ms: float) -> Headers:
+    """Everything that a response says about its limits, as far as this edge knows."""
     if not policies:
         return []
     parts = []
-    requests: tuple[int, Rule] | None = None
-    tokens: tuple[int, Rule] | None = None
-    for rule in rules:
+    requests: tuple[int, int, Rule] | None = None
+    tokens: tuple[int, int, Rule] | None = None
+    for rule in path_rules:
         if rule.shadow:
             continue
-        remaining = rule.current.remaining
+        allowance = rule.current
+        remaining = allowance.limit - (allowance.used or 0) + allowance.free
+        remaining = max(remaining, 0)
         if rule.window is None:
-            parts.append(f'"{rule.name}";r={remaining}')
+            parts.append(f"{rule.label}{remaining}")
             continue
-        parts.append(f'"{rule.name}";r={remaining};t={rule.resets_in(at_ms)}')
+        resets_s = max(1, int((allowance.end_ms - now_ms) / 1_000) + 1)
+        parts.append(f"{rule.label}{remaining};t={resets_s}")
         if rule.unit == "requests":
             if requests is None or remaining < requests[0]:
-                requests = remaining, rule
+                requests = remaining, resets_s, rule
         elif rule.unit in _TOKENS and (tokens is None or remaining < tokens[0]):
-            tokens = remaining, rule
+            tokens = remaining, resets_s, rule
     found = [(b"ratelimit-policy", policies), (b"ratelimit", ", ".join(parts).encode())]
-    for kind, least in (("requests", requests), ("tokens", tokens)):
-        if least is not None:
-            remaining, rule = least
-            found += [
-                (f"x-ratelimit-limit-{kind}".encode(), str(rule.limit).encode()),
-                (f"x-ratelimit-remaining-{kind}".encode(), str(remaining).encode()),
-                (f"x-ratelimit-reset-{kind}".encode(), f"{rule.resets_in(at_ms)}s".encode()),
-            ]
+    if requests is not None:
+        found += _for_openai(b"requests", *requests)
+    if tokens is not None:
+        found += _for_openai(b"tokens", *tokens)
     return found
+
+
+def _for_openai(kind: bytes, remaining: int, resets_s: int, rule: Rule) -> Headers:
+    return [
+        (b"x-ratelimit-limit-" + kind, b"%d" % rule.limit),
+        (b"x-ratelimit-remaining-" + kind, b"%d" % remaining),
+        (b"x-ratelimit-reset-" + kind, b"%ds" % resets_s),
+    ]

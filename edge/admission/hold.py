@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Callable
 from typing import Final
 
 from edge.admission.allowance import Allowance, Spawn
@@ -20,7 +21,15 @@ FULL_S: Final = 0.05  # who was refused is not asked for again at once
 class Spent:
     """What was used of one budget in one window; additions are acknowledged in groups."""
 
-    def __init__(self, spawn: Spawn, counters: Counters, subject: str) -> None:
+    def __init__(
+        self,
+        spawn: Spawn,
+        counters: Counters,
+        subject: str,
+        *,
+        tell: Callable[[int], None] | None = None,
+    ) -> None:
+        self._tell = tell  # of each new total
         self._spawn = spawn
         self._counters = counters
         self.subject = subject
@@ -46,7 +55,10 @@ class Spent:
             while self._waiting:
                 waiting, self._waiting = self._waiting, []
                 try:
-                    await self._counters.add(self.subject, sum(amount for amount, _ in waiting))
+                    added = sum(amount for amount, _ in waiting)
+                    total = await self._counters.add(self.subject, added)
+                    if self._tell is not None:
+                        self._tell(total)
                 except Exception as error:  # noqa: BLE001 - whoever waits handles it
                     for _, done in waiting:
                         if not done.done():

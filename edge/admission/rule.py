@@ -41,11 +41,14 @@ class Rule:
         money: Whether it is a budget, of which 402 speaks.
         per: Whose it is, for the documentation.
         make: Makes a window's allowance.
+        refused: Told of each refusal for it, with the window and what was used.
     """
 
     __slots__ = (
+        "_refused",
         "by_request",
         "current",
+        "label",
         "limit",
         "make",
         "money",
@@ -66,6 +69,7 @@ class Rule:
         shadow: bool,
         money: bool,
         make: Callable[[Span], Allowance],
+        refused: Callable[[Span, int], None] | None = None,
     ) -> None:
         self.name = name
         self.unit = unit
@@ -74,7 +78,9 @@ class Rule:
         self.shadow = shadow
         self.money = money
         self.by_request = unit in BY_REQUEST
+        self.label = f'"{name}";r='  # as the RateLimit header begins it
         self.make = make
+        self._refused = refused
         self.current: Allowance = NOTHING
         self.previous: Allowance = NOTHING
 
@@ -117,6 +123,8 @@ class Rule:
     def refusal(self, amount: int, at_ms: int) -> EdgeError:
         """What to tell a caller who is refused."""
         remaining = self.current.remaining
+        if self._refused is not None and amount <= self.limit:
+            self._refused(self._span(at_ms), self.limit - remaining)
         if self.unit == "concurrency":
             message = f"{self.limit} requests of this account run already; wait for one of them"
             return TooManyAtOnce(message, policy=self.name, retry_after_s=1)

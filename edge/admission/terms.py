@@ -1,10 +1,11 @@
 """What an account and its plan come to: rules, and which of them a request must get past."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 from msgspec import Struct
 
+from edge.admission.alerts import Alerts
 from edge.admission.allowance import Allowance, Spawn
 from edge.admission.counters import Counters
 from edge.admission.headers import policy_header
@@ -33,9 +34,19 @@ class Maker(Struct, frozen=True):
     true_up: TrueUp
     spawn: Spawn
     hold_s: float
+    alerts: Alerts
 
-    def hold(self, stream: str, base: str, limit: int, span: Span, ledger: LedgerOf | None) -> Hold:
-        """A part of what may be used up."""
+    def hold(
+        self,
+        stream: str,
+        base: str,
+        limit: int,
+        span: Span,
+        ledger: LedgerOf | None,
+        *,
+        tell: Callable[[int], None] | None = None,
+    ) -> Hold:
+        """A part of what may be used up; `tell` hears of each new total."""
         return Hold(
             self.spawn,
             self.counters,
@@ -43,7 +54,7 @@ class Maker(Struct, frozen=True):
             base,
             limit=limit,
             span=span,
-            spent=Spent(self.spawn, self.counters, f"{base}.spent"),
+            spent=Spent(self.spawn, self.counters, f"{base}.spent", tell=tell),
             ledger=ledger,
             hold_s=self.hold_s,
         )
@@ -181,7 +192,14 @@ class Terms:
         def make(span: Span) -> Allowance:
             base = names.base(names.QUOTAS, window or "ever", span, str(account_id), name)
             ledger = LedgerOf(maker.true_up, span, measured)
-            return maker.hold(names.QUOTAS, base, limit, span, ledger)
+
+            def tell(spent: int) -> None:
+                maker.alerts.spent(account_id, name, span, spent=spent, limit=limit)
+
+            return maker.hold(names.QUOTAS, base, limit, span, ledger, tell=tell)
+
+        def refused(span: Span, spent: int) -> None:
+            maker.alerts.refused(account_id, name, span, spent=spent, limit=limit)
 
         return self._keep(
             "",
@@ -193,6 +211,7 @@ class Terms:
                 shadow=False,
                 money=True,
                 make=make,
+                refused=refused,
             ),
         )
 

@@ -44,18 +44,26 @@ async def measure_road() -> None:
             lazy_nats = stack.enter_context(Nats(home / "lazy-nats", free_port(), sync="2m"))
             environment = {"TOLLGATE_NATS_URL": lazy_nats.url}
             lazy = await stack.enter_async_context(running(home / "lazy", environment=environment))
+            unlimited = await stack.enter_async_context(
+                running(home / "unlimited", environment={"TOLLGATE_PLANS_FILE": ""})
+            )
             bare = await stack.enter_async_context(baseline.running(home / "bare"))
             subjects = {
                 "bare ASGI, one NATS round trip": Subject(
                     bare, wrk.script(home, "bare", keys=["none"], path=PATH, body=BODY)
                 ),
                 "tollgate up, echo": await _subject(synced, home / "synced.lua"),
+                "the same, without limits": await _subject(unlimited, home / "unlimited.lua"),
                 "the same, default fsync": await _subject(lazy, home / "lazy.lua"),
             }
             for connections in CONNECTIONS:
                 results = await _rounds(subjects, connections)
                 _print(connections, results)
-            for name, system in (("tollgate up", synced), ("default fsync", lazy)):
+            for name, system in (
+                ("tollgate up", synced),
+                ("without limits", unlimited),
+                ("default fsync", lazy),
+            ):
                 await _check(name, system)
 
 

@@ -70,7 +70,11 @@ class Pipeline:
 
     async def settled(self, stream: str = streams.USAGE) -> bool:
         """Whether nothing of the stream is waiting, and nothing in somebody's hands."""
-        durable = {streams.USAGE: "usage_fold", streams.STRIPE: "stripe_journal"}[stream]
+        durable = {
+            streams.USAGE: "usage_fold",
+            streams.STRIPE: "stripe_journal",
+            streams.BUDGETS: "budget_webhooks",
+        }[stream]
         jetstream = self.nats.jetstream()
         # not by what is pending: a message that was just stored is not counted there yet
         stored = (await jetstream.stream_info(stream)).state.last_seq

@@ -36,6 +36,7 @@ from events.accounts import Account, ApiKey
 from events.direct import Direct
 from events.ids import new_id
 from events.usage import Quantities
+from ledger.accounts import create_account
 from ledger.db import Connection, Pool, create_pool
 from ledger.usage import fold_usage
 from tests.link import linked
@@ -485,3 +486,28 @@ async def test_changed_plans_count_from_then_on_and_a_bad_file_changes_nothing(
 
 def time_ms() -> int:
     return int(time.time() * 1_000)
+
+
+async def test_a_budget_is_announced_at_four_fifths_and_at_its_end(
+    edges: Edges, ledger: Connection
+) -> None:
+    edges.plan(more='monthly_budget = "0.000100"\nprices = { input_words = "1.00" }')
+    one, other = await edges.start(), await edges.start()
+    account = await create_account(ledger, "tests")
+    caller = replace(a_caller(), account=account)
+
+    for number in range(8):
+        await answer(await ask((one, other)[number % 2], caller))
+    await until(lambda: _alerts(ledger, 1))
+    await answer(await ask(one, caller))
+    for edge in (one, other):
+        with pytest.raises(BudgetExhausted):
+            await ask(edge, caller, Quantities(input_words=20))
+    await until(lambda: _alerts(ledger, 2))
+
+    rows = await ledger.fetch("SELECT percent, budget FROM budget_alerts ORDER BY percent")
+    assert [tuple(row) for row in rows] == [(80, "monthly_budget"), (100, "monthly_budget")]
+
+
+async def _alerts(ledger: Connection, number: int) -> bool:
+    return bool(await ledger.fetchval("SELECT count(*) FROM budget_alerts") == number)

@@ -1,0 +1,51 @@
+"""Where an account's events are posted."""
+
+from typing import Annotated
+from uuid import UUID
+
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody
+from msgspec import Meta, Struct
+
+from edge.endpoint import API, Admin, route
+from ledger.budgets import set_webhook
+from ledger.db import Pool, acquire
+
+
+class NewWebhook(Struct, frozen=True, forbid_unknown_fields=True):
+    """An address of the customer's; null: nothing is posted any more."""
+
+    url: Annotated[str, Meta(max_length=2_000, pattern=r"^https?://[^\s\x00]+$")] | None
+
+
+class SetWebhook(Struct, frozen=True):
+    """The one time that the secret is shown."""
+
+    url: str | None
+    secret: str | None
+
+
+async def put_webhook(
+    account_id: FromPath[UUID], data: JSONBody[NewWebhook], pool: NamedDependency[Pool]
+) -> SetWebhook:
+    """Post an account's events there from now on, signed with a new secret.
+
+    Raises:
+        UnknownAccount: there is no such account.
+    """
+    async with acquire(pool) as connection:
+        webhook = await set_webhook(connection, account_id, data.url)
+    if webhook is None:
+        return SetWebhook(None, None)
+    return SetWebhook(webhook.url, webhook.secret)
+
+
+endpoint = route(
+    "PUT",
+    "/v1/admin/accounts/{account_id:uuid}/webhook",
+    put_webhook,
+    description="Posts an account's events to a URL: when 80 % and 100 % of a budget are "
+    "spent. They are signed as Standard Webhooks has it, and tried again for three days.",
+    perspective=Admin,
+    services={API},
+)

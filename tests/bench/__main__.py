@@ -5,10 +5,12 @@ import asyncio
 from tests.bench import wrk
 from tests.bench.admission import measure_decisions, measure_memory
 from tests.bench.fold import measure_fold
+from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
 
 wrk.install()
 asyncio.run(measure_decisions())
 measure_memory()
 asyncio.run(measure_fold())
+asyncio.run(measure_revocation())
 asyncio.run(measure_road())

@@ -40,6 +40,7 @@ def serve_edge(*, host: str, port: int, processes: int) -> None:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # nobody asks for the caller's address
             timeout_graceful_shutdown=int(settings.drain_s),
         )
     finally:

@@ -167,14 +167,10 @@ def create_app(settings: Settings) -> ASGIApp:
         logging_config=None,
     )
     document = describe(app, endpoints, root_path=settings.root_path)
-    return Front(route, _gate(settings, keys, admission, meter), app)
-
-
-def _gate(settings: Settings, keys: Keys, admission: Admission, meter: Meter) -> GateRoute | None:
-    if not settings.gates_file:
-        return None
-    gates = read_gates(Path(settings.gates_file))
-    return GateRoute(gates, keys=keys, admission=admission, meter=meter)
+    # what a proxy says is believed: only inside our own walls
+    gates = read_gates(Path(settings.gates_file)) if settings.gates_file else []
+    gate = GateRoute(gates, keys=keys, admission=admission, meter=meter)
+    return Front(route, gate if frame.INTERNAL in services else None, app)
 
 
 def _die_with(task: asyncio.Task[None]) -> None:

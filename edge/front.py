@@ -7,6 +7,7 @@ other requests are Litestar's.
 
 import time
 from collections.abc import Awaitable
+from functools import lru_cache
 from typing import Final
 from uuid import UUID
 
@@ -53,8 +54,8 @@ class Front:
             status = await self._delegate(request_id, scope, receive, send)
             handler = scope.get("route_handler")
             endpoint = handler.opt.get("endpoint", NO_ENDPOINT) if handler else NO_ENDPOINT
-        metrics.REQUESTS.labels(endpoint, status).inc()
-        metrics.SECONDS.labels(endpoint).observe(time.perf_counter() - started)
+        _requests(endpoint, status).inc()
+        _seconds(endpoint).observe(time.perf_counter() - started)
 
     async def _delegate(self, request_id: UUID, scope: Scope, receive: Receive, send: Send) -> int:
         """Let Litestar answer; what goes wrong in there is answered in there."""
@@ -70,6 +71,11 @@ class Front:
 
         await self._app(scope, receive, send_with_id)
         return status
+
+
+# the library makes text of every label, and takes a lock, each time that it is asked
+_requests = lru_cache(1_000)(metrics.REQUESTS.labels)
+_seconds = lru_cache(1_000)(metrics.SECONDS.labels)
 
 
 async def _answer(answering: Awaitable[Answer], request_id: UUID, send: Send) -> int:

@@ -275,10 +275,10 @@ class Admission:
                     self._lost_ms = now_ms + KEPT_S * 1_000
                 for allowance in list(self._open):
                     try:
-                        if await allowance.give_up_if_idle():
+                        if await allowance.tend():
                             self._open.discard(allowance)
                     except EdgeError as error:
-                        log.warning("not_given_up", error=repr(error))
+                        log.warning("not_tended", error=repr(error))
                 self._forget()
 
     async def give_up(self) -> None:

@@ -1,6 +1,7 @@
 """What this edge may still give of one limit, and how it gets more."""
 
 import asyncio
+import contextlib
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
@@ -9,7 +10,7 @@ from typing import Any, Final
 from edge.errors import BrokerAway, LedgerAway
 
 SHARE: Final = 32  # the most taken ahead is this part of what is left: 3 %
-QUICK_S: Final = 2.0  # what was taken ahead should last about as long
+QUICK_S: Final = 3.0  # what was taken ahead should last about as long
 KEPT_S: Final = 10.0  # a counter that is older than this and some: nobody has any of it
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
@@ -162,11 +163,11 @@ class Allowance(ABC):
             self.used = None if self.used is None else self.used - amount
             await self._return(amount)
 
-    async def give_up_if_idle(self) -> bool:
-        """Return what is free if nothing was taken since the last call, or for long.
+    async def tend(self) -> bool:
+        """Return what was not used since the last call, or is old; or fetch more ahead of need.
 
         Returns:
-            Whether there is nothing left to return.
+            Whether there is nothing left to tend.
         """
         idle = self.free == self._free_before and not self._given_back
         self._free_before, self._given_back = self.free, False
@@ -174,15 +175,25 @@ class Allowance(ABC):
             self._block = 0
         if self.free and (idle or self._asked_at + KEPT_S < asyncio.get_running_loop().time()):
             await self.give_up()
-        return not self.free and not self._asking
+        elif self.free * 4 < self._block <= self._room() // SHARE and not self._asking:
+            self._spawn(self._fetch(self._block))
+        return idle and not self.free and not self._asking
+
+    async def _fetch(self, amount: int) -> None:
+        """Have an amount ready, so that no request has to wait for it."""
+        with contextlib.suppress(BrokerAway, LedgerAway):
+            if await self.obtain(amount):
+                self.give_back(amount)
+
+    def _room(self) -> int:
+        return 0 if self.used is None else self.limit - self.used
 
     def _ahead(self, lacking: int) -> int:
         """How much more to ask for than is lacking: soon twice as much, where it is used fast."""
         now = asyncio.get_running_loop().time()
         quick, self._asked_at = now - self._asked_at < QUICK_S, now
         self._block = max(lacking, self._block * 2) if quick else self._block // 2
-        room = 0 if self.used is None else self.limit - self.used
-        return max(0, min(self._block, room // SHARE) - lacking)
+        return max(0, min(self._block, self._room() // SHARE) - lacking)
 
 
 class _Nothing(Allowance):

@@ -26,6 +26,10 @@ limit = 3
 window = "day"
 
 [[plan]]
+name = "first"
+priority = 7
+
+[[plan]]
 name = "prepaid"
 prepaid = true
 prices = { input_words = "1.00" }
@@ -198,3 +202,21 @@ async def test_a_webhook_is_set_and_its_secret_shown_once(limited: Edge) -> None
     assert made.json()["secret"].startswith("whsec_")
     assert bad.status_code == 400
     assert dropped.json() == {"url": None, "secret": None}
+
+
+async def test_a_plan_says_where_in_the_queue_its_requests_go(limited: Edge) -> None:
+    priorities = []
+
+    async def note(message: Msg, ask: Ask) -> None:
+        priorities.append(ask.priority)
+        await echo(message, ask)
+
+    await limited.serve(note, model="noted")
+    path = f"/v1/admin/accounts/{limited.account.id}"
+    async with operator(limited) as client, limited.client() as customer:
+        await customer.post("/v1/noted/echo", json=ECHO)
+        await client.patch(path, json={"plan": "first"})
+        await until(lambda: _on_plan(limited, "first"))
+        await customer.post("/v1/noted/echo", json=ECHO)
+
+    assert priorities == [0, 7]

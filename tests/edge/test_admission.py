@@ -484,6 +484,29 @@ async def test_changed_plans_count_from_then_on_and_a_bad_file_changes_nothing(
     assert plans.of(a_caller().account).policy[0].limit == 2
 
 
+async def test_a_clock_that_jumps_loses_nobody_a_window_and_lets_nobody_through(
+    edges: Edges, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour ahead, back again, and a day back: each id's own window is what counts."""
+    edges.plan(requests(5, "hour"))
+    edge, caller = await edges.start(), a_caller()
+    true_time = time.time
+    admitted: Counter[int] = Counter()
+    for jump_s in (0, 3_600, 0, -86_400, 3_600, 0):
+        monkeypatch.setattr(time, "time", lambda: true_time() + jump_s)  # noqa: B023
+        for _ in range(4):
+            at = _id_at(time_ms())
+            try:
+                await answer(await ask(edge, caller, at=at))
+            except RateLimited:
+                continue
+            admitted[(at.int >> 80) // 3_600_000] += 1
+    monkeypatch.undo()
+
+    assert max(admitted.values()) == 5
+    assert len(admitted) >= 3
+
+
 def time_ms() -> int:
     return int(time.time() * 1_000)
 

@@ -1,9 +1,19 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
+from events import accounts
+from events.accounts import AccountChanged
 from events.ids import new_id
 from ledger import key_format
-from ledger.accounts import create_account, find_account, list_accounts
-from ledger.api_keys import create_key, find_key, list_keys, revoke_key
+from ledger.accounts import (
+    create_account,
+    find_account,
+    grant_credit,
+    list_accounts,
+    list_credits,
+)
+from ledger.api_keys import create_key, find_key, keys_used, list_keys, revoke_key
 from ledger.db import Connection
 from ledger.errors import AccountExists, UnknownAccount
 
@@ -70,3 +80,34 @@ async def test_errors_carry_the_account(ledger: Connection) -> None:
         await create_key(ledger, nobody, "laptop", SECRET)
 
     assert (exists.value.account_id, unknown.value.account_id) == (account.id, nobody)
+
+
+async def test_when_keys_were_used_is_noted_and_never_goes_back(ledger: Connection) -> None:
+    account = await create_account(ledger, "Ada")
+    (one, _), (other, _) = [await create_key(ledger, account.id, "", SECRET) for _ in range(2)]
+    noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+    await keys_used(ledger, {one.id: noon, other.id: noon, "nobody": noon})
+    await keys_used(ledger, {one.id: noon - timedelta(hours=1)})
+
+    assert [key.last_used_at for key in await list_keys(ledger, account.id)] == [noon, noon]
+
+
+async def test_every_change_is_announced_with_it_or_not_at_all(ledger: Connection) -> None:
+    account = await create_account(ledger, "Ada")
+    await ledger.execute("DELETE FROM outbox")
+    change = ledger.transaction()
+    await change.start()
+    await grant_credit(ledger, account.id, 5, "a gift")
+    await change.rollback()
+    assert await ledger.fetchval("SELECT count(*) FROM outbox") == 0
+
+    await grant_credit(ledger, account.id, 5, "a gift")
+    await grant_credit(ledger, account.id, -2, "too much")
+
+    payload = await ledger.fetchval("SELECT payload FROM outbox ORDER BY id DESC LIMIT 1")
+    announced = accounts.decode(payload)
+    assert isinstance(announced, AccountChanged)
+    assert (announced.account.credit, announced.account.version) == (3, 2)
+    entries = await list_credits(ledger, account.id)
+    assert [(entry.amount, entry.reason) for entry in entries] == [(-2, "too much"), (5, "a gift")]

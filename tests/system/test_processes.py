@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -102,8 +104,9 @@ async def test_an_edge_behind_a_proxy_that_strips_a_prefix_links_to_itself(
 
 
 async def test_an_edge_opens_only_the_doors_that_it_is_told_to(system: System) -> None:
+    gates = str(files("deploy") / "gates.toml")
     async with (
-        an_edge(system, TOLLGATE_SERVICES="webhooks") as url,
+        an_edge(system, TOLLGATE_SERVICES="webhooks", TOLLGATE_GATES_FILE=gates) as url,
         httpx.AsyncClient(headers=system.headers, base_url=url) as client,
     ):
         statuses = [
@@ -111,9 +114,10 @@ async def test_an_edge_opens_only_the_doors_that_it_is_told_to(system: System) -
             (await client.post("/v1/echo/echo", json={"text": "hi"})).status_code,
             (await client.get("/v1/models")).status_code,
             (await client.get("/metrics")).status_code,
+            (await client.get("/gate/example")).status_code,
         ]
 
-    assert statuses == [400, 404, 404, 404]
+    assert statuses == [400, 404, 404, 404, 404]
 
 
 async def test_commands_find_the_system_and_print_tables_or_json(
@@ -171,3 +175,43 @@ async def test_two_systems_run_side_by_side_and_keep_to_themselves(
         assert (await client.post("/v1/echo/echo", json={"text": "hi"})).status_code == 200
         foreign = await client.post("/v1/echo/echo", json={"text": "hi"}, headers=system.headers)
         assert foreign.json()["code"] == "unknown_key"
+
+
+async def test_commands_say_what_an_account_may_do(system: System, tmp_path: Path) -> None:
+    home = system.home
+
+    async def run(*arguments: str) -> Any:
+        status, output, errors = await tollgate(*arguments, "--json", home=home)
+        assert status == 0, errors
+        return json.loads(output)
+
+    (account,) = await run("accounts", "create", "Ada")
+    account_id = account["id"]
+    (changed,) = await run(
+        "accounts", "change", account_id, "--limit", "day=7", "--monthly-budget", "12.50"
+    )
+    (granted,) = await run("credits", "grant", account_id, "3.00", "--reason", "a gift")
+    (taken,) = await run("credits", "grant", account_id, "-1.00", "--reason", "too much")
+    entries = await run("credits", "list", account_id)
+    made = await run("keys", "create", account_id, "--scope", "echo", "--days", "1")
+    rotated = await run("keys", "rotate", made["key"]["id"], "--overlap-hours", "0")
+    plans = await run("plans")
+    wrong = tmp_path / "plans.toml"
+    wrong.write_text('[[plan]]\nname = "default"\n\n[[plan.policy]]\nlimt = 3\n')
+    bad = [
+        await tollgate("plans", str(wrong), home=home),
+        await tollgate("accounts", "change", account_id, "--plan", "none", home=home),
+        await tollgate("accounts", "change", account_id, "--limit", "none=3", home=home),
+        await tollgate("credits", "grant", account_id, "much", "--reason", "x", home=home),
+        await tollgate("keys", "rotate", "nobody", home=home),
+    ]
+
+    assert (changed["limits"], changed["monthly_budget"]) == ({"day": 7}, 12_500_000_000)
+    assert [granted["amount"], taken["amount"]] == [3 * 10**9, -(10**9)]
+    assert [entry["reason"] for entry in entries] == ["too much", "a gift"]
+    assert made["key"]["scope"] == rotated["key"]["scope"] == ["echo"]
+    assert [plan["name"] for plan in plans] == ["default"]
+    for status, _, errors in bad:
+        assert status != 0
+        assert len(errors.splitlines()) == 1, errors
+    assert "line 5" in bad[0][2]

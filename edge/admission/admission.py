@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -17,7 +17,7 @@ from edge.admission.allowance import KEPT_S, Allowance
 from edge.admission.counters import Counters
 from edge.admission.headers import Headers, limit_headers
 from edge.admission.rule import Limit, Rule
-from edge.admission.terms import Maker, Path, Terms
+from edge.admission.terms import Checks, Maker, Terms
 from edge.admission.true_up import TrueUp
 from edge.auth import Caller
 from edge.errors import EdgeError, NotInPlan, NotInScope
@@ -32,25 +32,25 @@ log = structlog.get_logger()
 
 TICK_S: Final = 0.5
 FORGET_S: Final = 60.0
-MAX_PATHS: Final = 200_000
+MAX_CHECKS: Final = 200_000
 ONE: Final = Quantities()
 
 
 class Admitted(Struct, gc=False):
     """A request that may run, and what is set aside for it."""
 
-    path: Path
+    checks: Checks
     at_ms: int
     taken: list[tuple[Rule, Allowance, int]]
 
     @property
     def plan(self) -> Plan:
         """The plan that it is admitted by."""
-        return self.path.plan
+        return self.checks.plan
 
     def priced(self, used: Quantities) -> Quantities:
         """The same, with what it costs."""
-        return replace(used, cost=self.path.terms.cost(used)) if self.path.terms.rates else used
+        return replace(used, cost=self.checks.terms.cost(used)) if self.checks.terms.rates else used
 
     async def settle(self, used: Quantities) -> None:
         """Count what it did use, durably where that is held first. Before it is metered.
@@ -82,7 +82,7 @@ class Admitted(Struct, gc=False):
 
     def headers(self) -> Headers:
         """What its response says about its limits."""
-        return limit_headers(self.path.rules, self.path.policies, time.time() * 1_000)
+        return limit_headers(self.checks.rules, self.checks.policies, time.time() * 1_000)
 
 
 class Admission:
@@ -111,17 +111,22 @@ class Admission:
         self._lost_ms = 0.0  # then what is held here is forgotten, unless `run` is alive
         self._stats = self._counters.stats
         self._terms: dict[UUID, Terms] = {}
-        self._paths: dict[tuple[str, str, str], Path] = {}  # by key, model and task
+        self._checks: dict[tuple[str, str, str], Checks] = {}  # by key, model and task
         self._open: set[Allowance] = set()  # those that may have something to return
         self._forget_at = time.monotonic() + FORGET_S
         self._tasks: asyncio.TaskGroup | None = None
         true_up = TrueUp(connection, self._counters, direct, pool, hold_s=hold_s)
         self._alerts = Alerts(pool)
-        self._maker = Maker(self._counters, true_up, self._spawn, hold_s, self._alerts)
+        self._maker = Maker(self._counters, true_up, self, hold_s, self._alerts)
 
-    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have something done; it ends with `run`."""
         assert self._tasks is not None
         self._tasks.create_task(work)
+
+    def look_after(self, allowance: Allowance) -> None:
+        """Have what an allowance does not use returned."""
+        self._open.add(allowance)
 
     async def admit(
         self,
@@ -150,19 +155,19 @@ class Admission:
         now_ms = time.time() * 1_000
         if now_ms > self._lost_ms or self._stats["reconnects"] != self._generation:
             self._lose_all(now_ms)
-        path = self._paths.get((caller.key.id, model, task))
+        checks = self._checks.get((caller.key.id, model, task))
         if (
-            path is None
-            or path.account is not caller.account
-            or path.plans is not self._plans.plans
+            checks is None
+            or checks.account is not caller.account
+            or checks.plans is not self._plans.plans
         ):
-            path = self._path(caller, model, task)
+            checks = self._checks_of(caller, model, task)
         most, cost = ONE, 0
-        if path.measured:
+        if checks.measured:
             most = measure()
-            cost = path.terms.cost(most)
+            cost = checks.terms.cost(most)
         taken: list[tuple[Rule, Allowance, int]] = []
-        for rule in path.rules:
+        for rule in checks.rules:
             amount = 1 if rule.by_request else rule.amount(most, cost)
             allowance = rule.current
             if (
@@ -173,10 +178,10 @@ class Admission:
                 allowance.free -= amount
             else:
                 allowance = rule.allowance(at_ms, now_ms)
-                if not await self._obtain(Admitted(path, at_ms, taken), rule, allowance, amount):
+                if not await self._obtain(Admitted(checks, at_ms, taken), rule, allowance, amount):
                     continue
             taken.append((rule, allowance, amount))
-        return Admitted(path, at_ms, taken)
+        return Admitted(checks, at_ms, taken)
 
     async def _obtain(
         self, admitted: Admitted, rule: Rule, allowance: Allowance, amount: int
@@ -186,7 +191,7 @@ class Admission:
         Raises:
             EdgeError: it is not to be had; what was taken so far is given back.
         """
-        self._open.add(allowance)
+        self.look_after(allowance)
         try:
             if amount <= allowance.limit and await allowance.obtain(amount):
                 return True
@@ -202,12 +207,14 @@ class Admission:
         refusal.headers = admitted.headers()
         raise refusal
 
-    def _path(self, caller: Caller, model: str, task: str) -> Path:
-        if len(self._paths) >= MAX_PATHS:
-            self._paths.clear()
-        path = self._terms_of(caller.account).path(caller.key.id, model, task, self._plans.plans)
-        self._paths[caller.key.id, model, task] = path
-        return path
+    def _checks_of(self, caller: Caller, model: str, task: str) -> Checks:
+        if len(self._checks) >= MAX_CHECKS:
+            self._checks.clear()
+        checks = self._terms_of(caller.account).checks(
+            caller.key.id, model, task, self._plans.plans
+        )
+        self._checks[caller.key.id, model, task] = checks
+        return checks
 
     def require(self, caller: Caller, model: str, task: str) -> None:
         """See that the plan has the model, and that the key is for it.
@@ -298,8 +305,10 @@ class Admission:
         for account_id, terms in list(self._terms.items()):
             if not any(one.free or one in self._open for one in terms.allowances()):
                 del self._terms[account_id]
-        self._paths = {
-            name: path for name, path in self._paths.items() if path.account.id in self._terms
+        self._checks = {
+            name: checks
+            for name, checks in self._checks.items()
+            if checks.account.id in self._terms
         }
 
 

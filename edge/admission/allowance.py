@@ -4,16 +4,26 @@ import asyncio
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol
 
-from edge.errors import BrokerAway, LedgerAway
+from edge.errors import BrokerAway, EdgeError, LedgerAway
 
 SHARE: Final = 32  # the most taken ahead is this part of what is left: 3 %
 QUICK_S: Final = 3.0  # what was taken ahead should last about as long
 KEPT_S: Final = 10.0  # a counter that is older than this and some: nobody has any of it
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
+
+
+class Keeper(Protocol):
+    """Who looks after allowances."""
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> object:
+        """Have something done."""
+
+    def look_after(self, allowance: "Allowance") -> None:
+        """Call its `tend` now and then: it may have something to return."""
 
 
 class Allowance(ABC):
@@ -36,7 +46,7 @@ class Allowance(ABC):
         "_block",
         "_free_before",
         "_given_back",
-        "_spawn",
+        "_keeper",
         "_waiting",
         "end_ms",
         "free",
@@ -48,7 +58,7 @@ class Allowance(ABC):
     )
 
     def __init__(
-        self, spawn: Spawn, *, limit: int, start_ms: int, end_ms: int, usable_ms: int
+        self, keeper: Keeper, *, limit: int, start_ms: int, end_ms: int, usable_ms: int
     ) -> None:
         self.free = 0
         self.limit = limit
@@ -57,7 +67,7 @@ class Allowance(ABC):
         self.usable_ms = usable_ms
         self.used: int | None = None
         self.lost = False
-        self._spawn = spawn
+        self._keeper = keeper
         self._waiting: list[tuple[int, asyncio.Future[bool]]] = []
         self._asking = False
         self._block = 0
@@ -88,7 +98,7 @@ class Allowance(ABC):
         self._waiting.append((amount, answer))
         if not self._asking:
             self._asking = True
-            self._spawn(self._ask())
+            self._keeper.spawn(self._ask())
         try:
             return await answer
         except asyncio.CancelledError:
@@ -108,11 +118,10 @@ class Allowance(ABC):
                     if (lacking := sum(amounts) - in_hand) > 0:
                         in_hand += await self._acquire(lacking, max(1, min(amounts) - in_hand))
                 except (BrokerAway, LedgerAway) as error:
-                    for _, answer in waiting:
-                        if not answer.done():
-                            answer.set_exception(error)
-                if self.lost:
+                    _refuse(waiting, error)
+                if self.lost:  # the broker was away: what it granted may be somebody else's
                     in_hand = 0
+                    _refuse(waiting, _lost())
                 for amount, answer in waiting:
                     if not answer.done():
                         possible = amount <= in_hand
@@ -142,14 +151,15 @@ class Allowance(ABC):
             return
         self.free += amount
         self._given_back = True
+        self._keeper.look_after(self)
         if self.usable_ms <= time.time() * 1_000:
-            self._spawn(self.give_up())
+            self._keeper.spawn(self.give_up())
 
     def retire(self) -> None:
         """Give nothing more, and return what is free, now and later."""
         self.usable_ms = 0
         if self.free and not self.lost:
-            self._spawn(self.give_up())
+            self._keeper.spawn(self.give_up())
 
     def lose(self) -> None:
         """Forget everything: the counters may have."""
@@ -176,7 +186,7 @@ class Allowance(ABC):
         if self.free and (idle or self._asked_at + KEPT_S < asyncio.get_running_loop().time()):
             await self.give_up()
         elif self.free * 4 < self._block <= self._room() // SHARE and not self._asking:
-            self._spawn(self._fetch(self._block))
+            self._keeper.spawn(self._fetch(self._block))
         return idle and not self.free and not self._asking
 
     async def _fetch(self, amount: int) -> None:
@@ -196,6 +206,17 @@ class Allowance(ABC):
         return max(0, min(self._block, self._room() // SHARE) - lacking)
 
 
+def _refuse(waiting: Sequence[tuple[int, asyncio.Future[bool]]], error: EdgeError) -> None:
+    for _, answer in waiting:
+        if not answer.done():
+            answer.set_exception(error)
+
+
+def _lost() -> BrokerAway:
+    message = "the message broker was away for a moment; nothing was executed, try again"
+    return BrokerAway(message, retry_after_s=1)
+
+
 class _Nothing(Allowance):
     """In place of an allowance that there is not yet: it is for no request."""
 
@@ -212,4 +233,12 @@ class _Nothing(Allowance):
         raise NotImplementedError
 
 
-NOTHING: Final = _Nothing(lambda _: None, limit=0, start_ms=0, end_ms=0, usable_ms=0)
+class _Nobody:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> object:
+        raise NotImplementedError
+
+    def look_after(self, allowance: Allowance) -> None:
+        raise NotImplementedError
+
+
+NOTHING: Final = _Nothing(_Nobody(), limit=0, start_ms=0, end_ms=0, usable_ms=0)

@@ -26,14 +26,14 @@ def _policy(rule: Rule) -> str:
     return f'"{rule.name}";q={rule.limit}{window}'
 
 
-def limit_headers(path_rules: Sequence[Rule], policies: bytes, now_ms: float) -> Headers:
+def limit_headers(rules: Sequence[Rule], policies: bytes, now_ms: float) -> Headers:
     """Everything that a response says about its limits, as far as this edge knows."""
     if not policies:
         return []
     parts = []
     requests: tuple[int, int, Rule] | None = None
     tokens: tuple[int, int, Rule] | None = None
-    for rule in path_rules:
+    for rule in rules:
         if rule.shadow:
             continue
         allowance = rule.current

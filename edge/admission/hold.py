@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from edge.admission.allowance import Allowance, Spawn
+from edge.admission.allowance import Allowance, Keeper, Spawn
 from edge.admission.counters import Counters
 from edge.admission.true_up import LedgerOf
 from edge.errors import DeadlinePassed
@@ -80,7 +80,7 @@ class Hold(Allowance):
     so two edges never both take the last of it.
 
     Args:
-        spawn: Starts a task that somebody owns.
+        keeper: Looks after it.
         counters: Where to count.
         stream: Where they are.
         base: The subject under which the budget's counters are.
@@ -104,7 +104,7 @@ class Hold(Allowance):
 
     def __init__(
         self,
-        spawn: Spawn,
+        keeper: Keeper,
         counters: Counters,
         stream: str,
         base: str,
@@ -117,7 +117,7 @@ class Hold(Allowance):
     ) -> None:
         expires_s = expiry(time.time() + hold_s)
         super().__init__(
-            spawn,
+            keeper,
             limit=limit,
             start_ms=span.start_ms,
             end_ms=span.end_ms,

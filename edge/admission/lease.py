@@ -3,7 +3,7 @@
 import asyncio
 from typing import Final
 
-from edge.admission.allowance import Allowance, Spawn
+from edge.admission.allowance import Allowance, Keeper
 from edge.admission.counters import Counters
 from edge.admission.true_up import LedgerOf
 from events.windows import Span
@@ -24,7 +24,7 @@ class Lease(Allowance):
 
     def __init__(
         self,
-        spawn: Spawn,
+        keeper: Keeper,
         counters: Counters,
         stream: str,
         subject: str,
@@ -34,7 +34,7 @@ class Lease(Allowance):
         ledger: LedgerOf | None,
     ) -> None:
         super().__init__(
-            spawn,
+            keeper,
             limit=limit,
             start_ms=span.start_ms,
             end_ms=span.end_ms,

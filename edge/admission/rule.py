@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from edge.admission.allowance import NOTHING, Allowance
 from edge.errors import BudgetExhausted, EdgeError, RateLimited, TooManyAtOnce
+from events.plans import show_money
 from events.usage import Quantities
 from events.windows import EVER, Span, Window, span
 
@@ -39,7 +40,6 @@ class Rule:
         window: None where nothing resets.
         shadow: Whether it only pretends.
         money: Whether it is a budget, of which 402 speaks.
-        per: Whose it is, for the documentation.
         make: Makes a window's allowance.
         refused: Told of each refusal for it, with the window and what was used.
     """
@@ -147,7 +147,7 @@ class Rule:
 
     def _show(self, amount: int) -> str:
         if self.unit == "cost":
-            return f"{amount / 10**9:.6f}".rstrip("0").rstrip(".")
+            return show_money(amount)
         return f"{amount:,} {self.unit.replace('_', ' ')}"
 
     def resets_in(self, at_ms: int) -> int:

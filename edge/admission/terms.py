@@ -6,7 +6,7 @@ import structlog
 from msgspec import Struct
 
 from edge.admission.alerts import Alerts
-from edge.admission.allowance import Allowance, Spawn
+from edge.admission.allowance import Allowance, Keeper
 from edge.admission.counters import Counters
 from edge.admission.headers import policy_header
 from edge.admission.hold import Hold, Spent
@@ -32,7 +32,7 @@ class Maker(Struct, frozen=True):
 
     counters: Counters
     true_up: TrueUp
-    spawn: Spawn
+    keeper: Keeper
     hold_s: float
     alerts: Alerts
 
@@ -48,13 +48,13 @@ class Maker(Struct, frozen=True):
     ) -> Hold:
         """A part of what may be used up; `tell` hears of each new total."""
         return Hold(
-            self.spawn,
+            self.keeper,
             self.counters,
             stream,
             base,
             limit=limit,
             span=span,
-            spent=Spent(self.spawn, self.counters, f"{base}.spent", tell=tell),
+            spent=Spent(self.keeper.spawn, self.counters, f"{base}.spent", tell=tell),
             ledger=ledger,
             hold_s=self.hold_s,
         )
@@ -70,9 +70,9 @@ class Terms:
         self._rules: dict[tuple[str, str], Rule] = {}  # by scope and name
         self.rates: Sequence[tuple[Unit, int]] = plan.rates()
 
-    def path(self, key_id: str, model: str, task: str, plans: Plans) -> "Path":
+    def checks(self, key_id: str, model: str, task: str, plans: Plans) -> "Checks":
         """What a request by this key, for this task of this model, must get past."""
-        return Path(self, list(self._all(key_id, model, task)), plans)
+        return Checks(self, list(self._all(key_id, model, task)), plans)
 
     def cost(self, used: Quantities) -> int:
         """What it costs, in billionths of the currency's unit."""
@@ -114,7 +114,7 @@ class Terms:
 
         def make(span: Span) -> Allowance:
             return Hold(
-                maker.spawn,
+                maker.keeper,
                 maker.counters,
                 names.RATES,
                 subject,
@@ -161,7 +161,7 @@ class Terms:
             if held:
                 return maker.hold(stream, base, limit, span, ledger)
             return Lease(
-                maker.spawn, maker.counters, stream, base, limit=limit, span=span, ledger=ledger
+                maker.keeper, maker.counters, stream, base, limit=limit, span=span, ledger=ledger
             )
 
         return self._keep(
@@ -219,7 +219,7 @@ class Terms:
         return self._rules.setdefault((scope, made.name), made)
 
 
-class Path:
+class Checks:
     """The rules that one kind of request must get past, in this order."""
 
     __slots__ = ("account", "measured", "plan", "plans", "policies", "rules", "terms")

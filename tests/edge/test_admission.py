@@ -217,6 +217,25 @@ async def test_a_slot_that_an_edge_has_left_over_is_free_for_others(edges: Edges
     await until(free_again)
 
 
+async def test_the_slot_of_a_slow_request_is_free_again_once_it_ends(edges: Edges) -> None:
+    """Its allowance was not touched for long: it must be looked after all the same."""
+    edges.plan(more="concurrency = 1")
+    one, other = await edges.start(), await edges.start()
+    caller = a_caller()
+    slow = await ask(one, caller)
+    await asyncio.sleep(2.0)
+    slow.end()
+
+    async def free_again() -> bool:
+        try:
+            (await ask(other, caller)).end()
+        except TooManyAtOnce:
+            return False
+        return True
+
+    await until(free_again, 10)
+
+
 async def test_the_slots_of_a_dead_edge_are_free_once_they_expire(edges: Edges) -> None:
     edges.plan(more="concurrency = 2")
     dying, other = await edges.start(hold_s=1.0), await edges.start(hold_s=1.0)

@@ -201,20 +201,21 @@ async def test_concurrency_counts_what_runs_on_all_edges(edges: Edges) -> None:
     assert [limit.remaining for limit in await admissions[1].limits(caller, time_ms())] == [0]
 
 
+async def _has_room(edge: Admission, caller: Caller) -> bool:
+    try:
+        (await ask(edge, caller)).end()
+    except (RateLimited, TooManyAtOnce):
+        return False
+    return True
+
+
 async def test_a_slot_that_an_edge_has_left_over_is_free_for_others(edges: Edges) -> None:
     edges.plan(more="concurrency = 1")
     one, other = await edges.start(), await edges.start()
     caller = a_caller()
     (await ask(one, caller)).end()
 
-    async def free_again() -> bool:
-        try:
-            (await ask(other, caller)).end()
-        except TooManyAtOnce:
-            return False
-        return True
-
-    await until(free_again)
+    await until(lambda: _has_room(other, caller))
 
 
 async def test_the_slot_of_a_slow_request_is_free_again_once_it_ends(edges: Edges) -> None:
@@ -226,14 +227,7 @@ async def test_the_slot_of_a_slow_request_is_free_again_once_it_ends(edges: Edge
     await asyncio.sleep(2.0)
     slow.end()
 
-    async def free_again() -> bool:
-        try:
-            (await ask(other, caller)).end()
-        except TooManyAtOnce:
-            return False
-        return True
-
-    await until(free_again, 10)
+    await until(lambda: _has_room(other, caller), 10)
 
 
 async def test_the_slots_of_a_dead_edge_are_free_once_they_expire(edges: Edges) -> None:
@@ -245,14 +239,7 @@ async def test_the_slots_of_a_dead_edge_are_free_once_they_expire(edges: Edges) 
     with pytest.raises(TooManyAtOnce):
         await ask(other, caller)
 
-    async def free_again() -> bool:
-        try:
-            await ask(other, caller)
-        except TooManyAtOnce:
-            return False
-        return True
-
-    await until(free_again)
+    await until(lambda: _has_room(other, caller))
 
 
 async def test_a_budget_is_never_overspent_and_left_whole(edges: Edges) -> None:
@@ -457,14 +444,7 @@ async def test_what_a_dead_edge_took_is_found_out_from_the_ledger(
     with pytest.raises(RateLimited):
         await ask(other, caller)
 
-    async def room() -> bool:
-        try:
-            await ask(other, caller)
-        except RateLimited:
-            return False
-        return True
-
-    await until(room)
+    await until(lambda: _has_room(other, caller))
     await asyncio.sleep(1.5)
 
     (limit,) = await other.limits(caller, time_ms())

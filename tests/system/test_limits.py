@@ -236,7 +236,8 @@ async def test_control_edges_that_do_not_share_their_counts_are_found_out(four: 
     async with httpx.AsyncClient(timeout=PATIENCE_S, headers=customer.headers) as client:
         for edge in four.edges:
             jetstream = four.worker.nats.jetstream()
-            await jetstream.purge_stream(streams.QUOTAS)
+            for shared in (streams.LIMITS, streams.QUOTAS):
+                await jetstream.purge_stream(shared)
             for _ in range(PER_MINUTE):
                 await client.post(edge.url + PATH, json=BODY)
 

@@ -11,6 +11,7 @@ from edge.errors import BrokerAway, EdgeError, LedgerAway
 
 SHARE: Final = 32  # the most taken ahead is this part of what is left: 3 %
 QUICK_S: Final = 3.0  # what was taken ahead should last about as long
+IDLE_S: Final = 5.0
 KEPT_S: Final = 10.0  # a counter that is older than this and some: nobody has any of it
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
@@ -47,6 +48,7 @@ class Allowance(ABC):
         "_free_before",
         "_given_back",
         "_keeper",
+        "_used_at",
         "_waiting",
         "end_ms",
         "free",
@@ -74,6 +76,7 @@ class Allowance(ABC):
         self._asked_at = 0.0
         self._free_before = 0
         self._given_back = False
+        self._used_at = 0.0
 
     @abstractmethod
     async def _acquire(self, lacking: int, least: int) -> int:
@@ -174,16 +177,23 @@ class Allowance(ABC):
             await self._return(amount)
 
     async def tend(self) -> bool:
-        """Return what was not used since the last call, or is old; or fetch more ahead of need.
+        """Return what lies idle, or is old; or fetch more ahead of need.
+
+        What is a good part of all that is left goes back at once: others may be waiting
+        for it. A little of much may wait for the account's next requests.
 
         Returns:
             Whether there is nothing left to tend.
         """
+        now = asyncio.get_running_loop().time()
         idle = self.free == self._free_before and not self._given_back
         self._free_before, self._given_back = self.free, False
-        if idle:
+        if not idle:
+            self._used_at = now
+        scarce = self.free > self._room() // SHARE
+        unused = idle and (scarce or self._used_at + IDLE_S < now)
+        if self.free and (unused or self._asked_at + KEPT_S < now):
             self._block = 0
-        if self.free and (idle or self._asked_at + KEPT_S < asyncio.get_running_loop().time()):
             await self.give_up()
         elif self.free * 4 < self._block <= self._room() // SHARE and not self._asking:
             self._keeper.spawn(self._fetch(self._block))

@@ -12,6 +12,7 @@ from edge.errors import BodyTooLarge, CompressedBody, EdgeError
 Headers = Iterable[tuple[bytes, bytes]]
 
 JSON: Final = b"application/json"
+WHOLE: Final = "tollgate.whole"  # an ASGI extension of edge/http.py's
 
 
 class Answer(Struct, frozen=True):
@@ -77,18 +78,23 @@ def too_large(limit: int) -> EdgeError:
 
 
 async def respond(
-    send: Send, status: int, body: bytes, *, media_type: bytes = JSON, headers: Headers = ()
+    scope: Scope,
+    send: Send,
+    status: int,
+    body: bytes,
+    *,
+    media_type: bytes = JSON,
+    headers: Headers = (),
 ) -> None:
-    """Send a whole response."""
-    await send(
-        {
-            "type": "http.response.start",
-            "status": status,
-            "headers": [
-                (b"content-type", media_type),
-                (b"content-length", b"%d" % len(body)),
-                *headers,
-            ],
-        }
-    )
+    """Send a whole response; in one piece, where the server can."""
+    head = [
+        (b"content-type", media_type),
+        (b"content-length", b"%d" % len(body)),
+        *headers,
+    ]
+    whole: Any = (scope.get("extensions") or {}).get(WHOLE)
+    if whole is not None and scope.get("method") != "HEAD":  # to which there is no body
+        await whole(status, head, body)
+        return
+    await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -46,10 +46,10 @@ class Front:
         if target := called(scope["raw_path"]):
             endpoint = self._route.label(target)
             answering = self._route.answer(target, request_id, scope, receive)
-            status = await _answer(answering, request_id, send)
+            status = await _answer(answering, request_id, scope, send)
         elif self._gate is not None and is_gate(scope["raw_path"]):
             endpoint = TASK
-            status = await _answer(self._gate.answer(request_id, scope), request_id, send)
+            status = await _answer(self._gate.answer(request_id, scope), request_id, scope, send)
         else:
             status = await self._delegate(request_id, scope, receive, send)
             handler = scope.get("route_handler")
@@ -78,7 +78,7 @@ _requests = lru_cache(1_000)(metrics.REQUESTS.labels)
 _seconds = lru_cache(1_000)(metrics.SECONDS.labels)
 
 
-async def _answer(answering: Awaitable[Answer], request_id: UUID, send: Send) -> int:
+async def _answer(answering: Awaitable[Answer], request_id: UUID, scope: Scope, send: Send) -> int:
     """Send an answer, or what there is instead of one; the status that it came to."""
     try:
         answer = await answering
@@ -92,10 +92,15 @@ async def _answer(answering: Awaitable[Answer], request_id: UUID, send: Send) ->
         failure.__cause__ = error
     else:
         await respond(
-            send, 200, answer.body, headers=[_id(answer.request_id or request_id), *answer.headers]
+            scope,
+            send,
+            200,
+            answer.body,
+            headers=[_id(answer.request_id or request_id), *answer.headers],
         )
         return 200
     await respond(
+        scope,
         send,
         failure.status,
         problem.body(failure, request_id),

@@ -1,14 +1,35 @@
-"""HTTP that is not HTTP still gets an answer in the one shape."""
+"""uvicorn's HTTP, with answers that leave in one piece, also to what is not HTTP."""
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from collections.abc import Iterable
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from edge import problem
+from edge.asgi import WHOLE
 from edge.errors import MalformedRequest
 from events.ids import new_id
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, except for what it says to bytes that it cannot parse."""
+    """uvicorn's own, except for what it says to bytes that it cannot parse.
+
+    Requests carry an extension, `edge.asgi.WHOLE`, that sends head and body at once:
+    one system call and one segment in place of two, and no second look at headers that
+    we have made ourselves. It was a tenth of what a request costs the edge.
+    """
+
+    def on_headers_complete(self) -> None:
+        """Let the request know how to be answered in one piece."""
+        before = self.cycle
+        super().on_headers_complete()
+        if self.cycle is not before:
+            whole: Any = _Whole(self.cycle)  # an extension need not be a dictionary
+            self.scope["extensions"] = {WHOLE: whole}
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, and hang up."""
@@ -23,3 +44,31 @@ class Protocol(HttpToolsProtocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+class _Whole:
+    """Sends one request's response."""
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    async def __call__(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
+    ) -> None:
+        cycle = self._cycle
+        if cycle.flow.write_paused and not cycle.disconnected:
+            await cycle.flow.drain()
+        if cycle.disconnected:
+            return
+        cycle.response_started = cycle.response_complete = True
+        cycle.waiting_for_100_continue = False
+        head = [STATUS_LINE[status]]
+        for name, value in (*cycle.default_headers, *headers):
+            head += (name, b": ", value, b"\r\n")
+        if not cycle.keep_alive:
+            head.append(b"connection: close\r\n")
+        cycle.transport.write(b"".join((*head, b"\r\n", body)))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from edge import metrics
 from edge.admission.alerts import Alerts
-from edge.admission.allowance import KEPT_S, Allowance
+from edge.admission.allowance import Allowance
 from edge.admission.counters import Counters
 from edge.admission.headers import Headers, limit_headers
 from edge.admission.rule import Limit, Rule
@@ -31,6 +31,7 @@ from ledger.db import Pool
 log = structlog.get_logger()
 
 TICK_S: Final = 0.5
+STILL_S: Final = 10.0  # a process that stood still for longer may have been taken for dead
 FORGET_S: Final = 60.0
 MAX_CHECKS: Final = 200_000
 ONE: Final = Quantities()
@@ -265,7 +266,7 @@ class Admission:
         this process stood still for so long that it was taken for dead.
         """
         self._generation = self._stats["reconnects"]
-        self._lost_ms = now_ms + KEPT_S * 1_000
+        self._lost_ms = now_ms + STILL_S * 1_000
         for terms in self._terms.values():
             for allowance in terms.allowances():
                 allowance.lose()
@@ -279,7 +280,7 @@ class Admission:
                 await asyncio.sleep(TICK_S)
                 now_ms = time.time() * 1_000
                 if now_ms < self._lost_ms:
-                    self._lost_ms = now_ms + KEPT_S * 1_000
+                    self._lost_ms = now_ms + STILL_S * 1_000
                 for allowance in list(self._open):
                     try:
                         if await allowance.tend():

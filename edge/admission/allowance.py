@@ -12,7 +12,7 @@ from edge.errors import BrokerAway, EdgeError, LedgerAway
 SHARE: Final = 32  # the most taken ahead is this part of what is left: 3 %
 QUICK_S: Final = 3.0  # what was taken ahead should last about as long
 IDLE_S: Final = 5.0
-KEPT_S: Final = 10.0  # a counter that is older than this and some: nobody has any of it
+KEPT_S: Final = 30.0  # a counter that is older than this and some: nobody has any of it
 
 Spawn = Callable[[Coroutine[Any, Any, None]], object]
 

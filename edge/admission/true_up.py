@@ -33,7 +33,7 @@ from ledger.usage import Measured, measure_usage
 log = structlog.get_logger()
 
 AGAIN_S: Final = 5.0  # between two looks at one counter
-SLACK_S: Final = 10.0
+SLACK_S: Final = 15.0  # more than an edge may stand still and go on with what it has
 MAX_LOOKED: Final = 10_000
 YOUNG_S: Final = 60.0  # a counter that is missing in a window so young was never there
 

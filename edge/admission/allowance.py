@@ -208,6 +208,10 @@ class Allowance(ABC):
     def _room(self) -> int:
         return 0 if self.used is None else self.limit - self.used
 
+    def _seems_full(self, least: int) -> bool:
+        """Whether less than that was left when the counters were last heard of."""
+        return least > self.limit - (self.used or 0)
+
     def _ahead(self, lacking: int) -> int:
         """How much more to ask for than is lacking: soon twice as much, where it is used fast."""
         now = asyncio.get_running_loop().time()

@@ -141,7 +141,7 @@ class Hold(Allowance):
                 await self._ledger.start(self._spent.subject)
         asked = lacking + self._ahead(lacking)
         for attempt in range(TRIES):
-            granted = await self._try(asked)
+            granted = await self._try(asked) if await self._has_room(least) else 0
             if granted >= least:
                 return granted
             if granted:
@@ -154,6 +154,12 @@ class Hold(Allowance):
         if self._spent is not None and self._ledger is not None:
             await self._ledger.correct(self._stream, self._spent.subject)
         return 0
+
+    async def _has_room(self, least: int) -> bool:
+        """Look before adding: what is full and hammered would never come to rest."""
+        if self._seems_full(least):
+            await self.refresh()
+        return not self._seems_full(least)
 
     async def _try(self, asked: int) -> int:
         await self._counters.add(self._bucket, asked)

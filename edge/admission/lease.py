@@ -59,9 +59,6 @@ class Lease(Allowance):
             await self._counters.add_later(self._subject, granted - asked)
         return granted
 
-    def _seems_full(self, least: int) -> bool:
-        return least > self.limit - (self.used or 0)
-
     async def _is_full(self, least: int) -> bool:
         """Look before adding: a counter at rest can be trued up, one that is hammered cannot."""
         now = asyncio.get_running_loop().time()

@@ -16,9 +16,11 @@ import pytest
 from nats.aio.client import Client
 
 from deploy.local.nats import Nats
-from events import streams, usage
+from events import counters, streams, usage
 from events.usage import UsageVoided
+from events.windows import span
 from ledger.db import Connection
+from tests.consumers.pipeline import Pipeline
 from tests.system.fleet import PATH, Customer, Fleet, fleet
 from tests.waiting import PATIENCE_S, until
 
@@ -153,13 +155,20 @@ async def test_never_one_too_many_whatever_breaks(four: Fleet, nats_server: Nats
     assert all(billed[account] >= times for account, times in load.answered.items())
 
 
-async def test_a_budget_is_spent_to_its_end_and_never_beyond(four: Fleet) -> None:
-    """Only the budget counts here: many at once on all edges, and an edge dies in between."""
+async def test_a_budget_is_spent_to_its_end_and_never_beyond(
+    four: Fleet, nats_url: str, database_url: str
+) -> None:
+    """Only the budget counts here: many at once on all edges, and an edge dies in between.
+
+    It may die between counting and metering; then the ledger tells what was too much.
+    """
     customers = await four.customers(40, "budget")
     load = Load(four, customers)
-    async with asyncio.TaskGroup() as tasks:
+    consumers = Pipeline(four.worker.nats, four.ledger, nats_url, database_url)
+    async with consumers.consuming(), asyncio.TaskGroup() as tasks:
         tasks.create_task(load.run(callers=24))
         await until(lambda: load.statuses[200] > 300)
+        await _count_without_metering(four.worker.nats, customers[0])
         await four.edges[0].kill()
         await four.edges[0].start()
         await four.edges[0].ready()
@@ -242,6 +251,15 @@ async def test_control_edges_that_do_not_share_their_counts_are_found_out(four: 
                 await client.post(edge.url + PATH, json=BODY)
 
     assert max(four.worker.by_account().values()) > PER_MINUTE
+
+
+async def _count_without_metering(nats: Client, customer: Customer) -> None:
+    """Do to a budget what an edge does that dies at the worst moment."""
+    of_month = span("month", int(time.time() * 1_000))
+    base = counters.base(
+        counters.QUOTAS, "month", of_month, str(customer.account_id), "monthly_budget"
+    )
+    await nats.request(f"{base}.spent", b"", headers={"Nats-Incr": "+9000000"}, timeout=PATIENCE_S)
 
 
 async def _billed(nats: Client) -> Counter[UUID]:

@@ -31,6 +31,7 @@ class Quantities(Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_characters: Count = 0
     device_ms: Count = 0  # the request's share of its batch
     cost: Count = 0  # by the plan's prices of that moment, in billionths of the currency's unit
+    errors: Count = 0  # requests that were refused or failed, in place of all the others
 
 
 class Usage(Struct, frozen=True, kw_only=True):

@@ -89,8 +89,11 @@ CREATE TABLE usage_events (
     device_ms bigint NOT NULL,
     recorded_at timestamptz NOT NULL DEFAULT now(),
     cost bigint NOT NULL DEFAULT 0,  -- billionths of the currency's unit
+    errors bigint NOT NULL DEFAULT 0,  -- requests that were refused or failed; nobody pays for them
     PRIMARY KEY (request_id, part, voids, started_at)
 );
+-- An account's minutes, and how long its answers took: the totals know only hours.
+CREATE INDEX usage_events_account_id_started_at_idx ON usage_events (account_id, started_at);
 
 -- Sums of usage_events, kept by the statement that inserts them. The key's order
 -- serves the one question asked: an account, from one hour to another. The same rows
@@ -112,6 +115,7 @@ CREATE TABLE usage_totals (
     output_characters bigint NOT NULL,
     device_ms bigint NOT NULL,
     cost bigint NOT NULL DEFAULT 0,
+    errors bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (account_id, hour, key_id, model, task, status)
 ) WITH (fillfactor = 70);
 

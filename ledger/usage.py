@@ -33,6 +33,7 @@ class UsageBucket(Struct, frozen=True, kw_only=True):
     output_characters: int
     device_ms: int
     cost: int  # billionths of the currency's unit
+    errors: int = 0
 
 
 class UsagePage(Struct, frozen=True, kw_only=True):

@@ -9,39 +9,40 @@ WITH stored AS (
     INSERT INTO usage_events (
         started_at, request_id, part, voids, account_id, key_id, model, task, status,
         duration_ms, epoch, sequence, requests, input_tokens, output_tokens, input_words,
-        output_words, input_characters, output_characters, device_ms, cost
+        output_words, input_characters, output_characters, device_ms, cost, errors
     )
     SELECT
         timestamptz 'epoch' + started_ms * interval '1 millisecond', request_id, part, voids,
         account_id, key_id, model, task, status, duration_ms, epoch, sequence, requests,
         input_tokens, output_tokens, input_words, output_words, input_characters,
-        output_characters, device_ms, cost
+        output_characters, device_ms, cost, errors
     FROM unnest(
         $1::text::bigint[], $2::uuid[], $3::text::integer[], $4::text::boolean[], $5::uuid[],
         $6::text[], $7::text[], $8::text[], $9::text::smallint[], $10::text::bigint[],
         $11::uuid[], $12::text::bigint[], $13::text::bigint[], $14::text::bigint[],
         $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::bigint[],
-        $19::text::bigint[], $20::text::bigint[], $21::text::bigint[]
+        $19::text::bigint[], $20::text::bigint[], $21::text::bigint[], $22::text::bigint[]
     ) AS event (
         started_ms, request_id, part, voids, account_id, key_id, model, task, status,
         duration_ms, epoch, sequence, requests, input_tokens, output_tokens, input_words,
-        output_words, input_characters, output_characters, device_ms, cost
+        output_words, input_characters, output_characters, device_ms, cost, errors
     )
     ORDER BY request_id, part, voids
     ON CONFLICT DO NOTHING
     RETURNING
         started_at, account_id, key_id, model, task, status, requests, input_tokens,
-        output_tokens, input_words, output_words, input_characters, output_characters, device_ms, cost
+        output_tokens, input_words, output_words, input_characters, output_characters,
+        device_ms, cost, errors
 ), folded AS (
     INSERT INTO usage_totals AS total (
         account_id, hour, key_id, model, task, status, requests, input_tokens, output_tokens,
-        input_words, output_words, input_characters, output_characters, device_ms, cost
+        input_words, output_words, input_characters, output_characters, device_ms, cost, errors
     )
     SELECT
         account_id, date_trunc('hour', started_at, 'UTC'), key_id, model, task, status,
         sum(requests), sum(input_tokens), sum(output_tokens), sum(input_words),
         sum(output_words), sum(input_characters), sum(output_characters), sum(device_ms),
-        sum(cost)
+        sum(cost), sum(errors)
     FROM stored
     GROUP BY 1, 2, 3, 4, 5, 6
     ORDER BY 1, 2, 3, 4, 5, 6
@@ -54,7 +55,8 @@ WITH stored AS (
         input_characters = total.input_characters + excluded.input_characters,
         output_characters = total.output_characters + excluded.output_characters,
         device_ms = total.device_ms + excluded.device_ms,
-        cost = total.cost + excluded.cost
+        cost = total.cost + excluded.cost,
+        errors = total.errors + excluded.errors
 )
 SELECT count(*) FROM stored;
 

@@ -25,10 +25,10 @@ app = typer.Typer(
 )
 app.add_typer(accounts.app, name="accounts")
 app.add_typer(keys.app, name="keys")
+app.add_typer(usage.app, name="usage")
 app.add_typer(credit_entries.app, name="credits")
 app.command("plans")(plans.show_plans)
 app.command("models")(models.list_models)
-app.command("usage")(usage.show_usage)
 
 
 @app.command()

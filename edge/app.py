@@ -43,6 +43,7 @@ from edge.idempotency import Idempotency
 from edge.metering import Meter
 from edge.openapi import describe
 from edge.plans import RunningPlans
+from edge.reports import read_asked
 from edge.route import InferenceRoute
 from edge.settings import Settings
 from edge.workers import Workers
@@ -160,6 +161,7 @@ def create_app(settings: Settings) -> ASGIApp:
             **{name: _always(value) for name, value in dependencies.items()},
             "openapi": Provide(lambda: document, sync_to_thread=False),
             "caller": Provide(_caller, sync_to_thread=False),
+            "asked": Provide(read_asked),
         },
         exception_handlers=EXCEPTIONS,
         openapi_config=OpenAPIConfig("Tollgate", "1", path="/litestar", render_plugins=[]),
@@ -231,8 +233,12 @@ def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> Res
 
 def _query_name(request: Request[Any, Any, Any], argument: str | None) -> str | None:
     """What the caller calls a handler's argument: `from` is no name for one in Python."""
-    field = request.route_handler.parsed_fn_signature.parameters.get(argument or "")
-    return getattr(field and field.kwarg_definition, "name", None) or argument
+    handler = request.route_handler
+    for function in (handler, *handler.resolve_dependencies().values()):
+        field = function.parsed_fn_signature.parameters.get(argument or "")
+        if name := getattr(field and field.kwarg_definition, "name", None):
+            return str(name)
+    return argument
 
 
 def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:

@@ -31,5 +31,13 @@ class AccountExists(LedgerError):
         self.account_id = account_id
 
 
+class BadQuestion(LedgerError):
+    """What was asked cannot be meant; mend the parameter."""
+
+    def __init__(self, param: str, message: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
 class MigrationFailed(LedgerError):
     """PostgreSQL refused a migration; the schema is as it was before it."""

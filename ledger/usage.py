@@ -1,8 +1,8 @@
-"""Reads and writes of usage events and their totals."""
+"""Usage events and their totals: how they are written, and added up."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -16,31 +16,6 @@ from ledger.errors import RefusedByLedger
 
 _SQL = _sql.load("usage.sql")
 _json: Final = msgspec.json.Encoder()
-
-Bucket = Literal["hour", "day", "month"]
-
-
-class UsageBucket(Struct, frozen=True, kw_only=True):
-    """What an account used from `bucket` until the next one, in UTC."""
-
-    bucket: datetime
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    input_words: int
-    output_words: int
-    input_characters: int
-    output_characters: int
-    device_ms: int
-    cost: int  # billionths of the currency's unit
-    errors: int = 0
-
-
-class UsagePage(Struct, frozen=True, kw_only=True):
-    """Buckets in which anything was used, newest first."""
-
-    data: Sequence[UsageBucket]
-    has_more: bool  # older ones: ask again with `until` set to the last bucket here
 
 
 async def fold_usage(connection: Connection, events: Sequence[UsageEvent]) -> int:
@@ -128,29 +103,3 @@ async def measure_usage(
         until,
     )
     return total
-
-
-async def read_usage(
-    connection: Connection,
-    account_id: UUID,
-    *,
-    bucket: Bucket = "day",
-    since: datetime | None = None,
-    until: datetime | None = None,
-    limit: int = 100,
-) -> UsagePage:
-    """An account's usage by hour, day or month, newest first.
-
-    Args:
-        connection: Where.
-        account_id: Whose.
-        bucket: How long a bucket is; all begin and end in UTC.
-        since: The first instant that counts, to the hour.
-        until: The first instant that no longer counts, to the hour.
-        limit: The most buckets to return.
-    """
-    rows = await connection.fetch(_SQL["read_usage"], account_id, bucket, since, until, limit + 1)
-    return UsagePage(
-        data=[UsageBucket(**row) for row in rows[:limit]],
-        has_more=len(rows) > limit,
-    )

@@ -23,9 +23,14 @@ def show(rows: Sequence[Any], columns: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
+    show_table(columns, [[getattr(row, column) for column in columns] for row in rows])
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print rows of cells below the columns' names."""
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*(_cell(getattr(row, column)) for column in columns))
+        table.add_row(*map(_cell, row))
     # not narrower than the data where the output is a file or a pipe
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 

@@ -2,76 +2,120 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
+from msgspec.structs import asdict, replace
 
 from deploy.commands.ledger import ask
-from deploy.commands.output import AsJson, show
+from deploy.commands.output import AsJson, print_json, show_table
 from deploy.errors import DeployError
-from ledger import usage
+from events.plans import show_money
 from ledger.accounts import list_accounts
 from ledger.db import Connection
-from ledger.usage import UsageBucket
+from ledger.questions import MAX_ROWS, Wanted, read_question
+from ledger.reports import QUANTITIES, Bucket, Group, Quantity, Report, Row, report_usage
 
-COLUMNS = (
-    "bucket",
-    "requests",
-    "input_tokens",
-    "output_tokens",
-    "input_words",
-    "output_words",
-    "input_characters",
-    "output_characters",
-    "device_ms",
-    "cost",
-)
+app = typer.Typer(help="Show what was used.", invoke_without_command=True)
 
+BAR = 24  # characters of the chart's longest bar
 
-class Bucket(StrEnum):
-    """What `ledger.usage.Bucket` allows, as the command line's parser wants it."""
-
-    HOUR = "hour"
-    DAY = "day"
-    MONTH = "month"
+_FIELDS = {"account": "account_id", "key": "key_id"}
 
 
 class WhichAccount(DeployError):
     """There are several."""
 
 
+@app.callback()
 def show_usage(
+    context: typer.Context,
     *,
     account_id: Annotated[
         UUID | None, typer.Option("--account", help="Not needed where there is only one.")
     ] = None,
-    bucket: Annotated[Bucket, typer.Option(help="How long a bucket is, in UTC.")] = Bucket.DAY,
+    everybody: Annotated[bool, typer.Option("--all", help="Of all accounts.")] = False,
+    bucket: Annotated[Bucket, typer.Option(help="How long a bucket is, in UTC.")] = "day",
     since: Annotated[datetime | None, typer.Option("--from")] = None,
     until: Annotated[datetime | None, typer.Option("--to")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100,
+    by: Annotated[
+        list[Group] | None, typer.Option(help="Tell these apart; may be there several times.")
+    ] = None,
+    top: Annotated[
+        Quantity | None, typer.Option(help="The largest by this, in place of the newest.")
+    ] = None,
+    chart: Annotated[Quantity, typer.Option(help="What the bars show.")] = "requests",
+    latency: Annotated[
+        bool, typer.Option(help="How long answers took, in ms; of a day at most.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=MAX_ROWS)] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Show what an account has used, by time."""
+    """Show what an account has used, by time and by whatever else is asked for."""
+    if context.invoked_subcommand is not None:
+        return
+    wanted = Wanted(
+        bucket=bucket,
+        since=since,
+        until=until,
+        group_by=by or (),
+        latency=latency,
+        top=top,
+        limit=limit,
+    )
+    question = read_question(wanted, now=datetime.now(UTC))
 
-    async def read(connection: Connection) -> Sequence[UsageBucket]:
-        account = account_id or await _only_account(connection)
-        page = await usage.read_usage(
-            connection,
-            account,
-            bucket=bucket.value,
-            since=since and since.replace(tzinfo=UTC),
-            until=until and until.replace(tzinfo=UTC),
-            limit=limit,
+    async def read(connection: Connection) -> Report:
+        account = None if everybody else account_id or await _only_account(connection)
+        return await report_usage(connection, replace(question, account_id=account))
+
+    report = ask(read)
+    # the newest last, where a terminal's eye is; the largest first
+    rows = report.rows if top else report.rows[::-1]
+    if as_json:
+        print_json(rows)
+        return
+    groups = [_FIELDS.get(name, name) for name in question.group_by]
+    show_table(*_table(rows, groups, chart, latency=latency))
+    if report.has_more:
+        print(f"There is more: these are {limit}; see --limit.")
+
+
+def _table(
+    rows: Sequence[Row], groups: Sequence[str], chart: str, *, latency: bool
+) -> tuple[list[str], list[list[Any]]]:
+    """Columns and cells: what is nowhere used is left out, and each row has a bar."""
+    used = [name for name in QUANTITIES if name == chart or any(getattr(row, name) for row in rows)]
+    took = ["p50", "p95", "p99"] if latency else []
+    most = max((getattr(row, chart) for row in rows), default=0)
+    cells = []
+    for row in rows:
+        quantities = [
+            show_money(row.cost) if name == "cost" else getattr(row, name) for name in used
+        ]
+        latencies = asdict(row.latency) if row.latency else {}
+        cells.append(
+            [
+                row.bucket,
+                *(getattr(row, name) for name in groups),
+                *quantities,
+                *(latencies.get(name) for name in took),
+                _bar(getattr(row, chart), most),
+            ]
         )
-        return page.data[::-1]  # the newest last, where a terminal's eye is
+    return ["bucket", *groups, *used, *took, f"({chart})"], cells
 
-    show(ask(read), COLUMNS, as_json=as_json)
+
+def _bar(amount: int, most: int) -> str:
+    """A bar in eighths of a character."""
+    eighths = round(8 * BAR * amount / most) if amount > 0 else 0
+    whole, rest = divmod(eighths, 8)
+    return "█" * whole + (chr(ord("█") + 8 - rest) if rest else "")
 
 
 async def _only_account(connection: Connection) -> UUID:
     found = await list_accounts(connection)
     if len(found) != 1:
-        raise WhichAccount(f"there are {len(found)} accounts; name one with --account")
+        raise WhichAccount(f"there are {len(found)} accounts; name one with --account, or --all")
     return found[0].id

@@ -1,50 +1,32 @@
 """What an account has used."""
 
-from datetime import UTC, datetime
-from typing import Annotated
+from typing import Any
 
+from litestar import Request, Response
 from litestar.di import NamedDependency
-from litestar.params import FromQuery, QueryParameter
 
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
-from ledger.db import Pool, acquire
-from ledger.usage import Bucket, UsagePage, read_usage
-
-MAX_BUCKETS = 1_000
+from edge.reports import Asked, UsagePage, answer
+from ledger.db import Pool
 
 
 async def get_usage(
-    *,
+    request: Request[Any, Any, Any],
     caller: NamedDependency[Caller],
     pool: NamedDependency[Pool],
-    bucket: FromQuery[Bucket] = "day",
-    since: Annotated[datetime | None, QueryParameter(name="from", description="RFC 3339")] = None,
-    until: Annotated[datetime | None, QueryParameter(name="to", description="RFC 3339")] = None,
-    limit: Annotated[int, QueryParameter(ge=1, le=MAX_BUCKETS)] = 100,
-) -> UsagePage:
-    """Read one page of the account's totals."""
-    async with acquire(pool) as connection:
-        return await read_usage(
-            connection,
-            caller.account.id,
-            bucket=bucket,
-            since=_in_utc(since),
-            until=_in_utc(until),
-            limit=limit,
-        )
-
-
-def _in_utc(time: datetime | None) -> datetime | None:
-    """A time without an offset is UTC, like all that it is compared with."""
-    return time.replace(tzinfo=UTC) if time and time.tzinfo is None else time
+    asked: NamedDependency[Asked],
+) -> Response[UsagePage]:
+    """Read one page of the account's usage."""
+    return await answer(request, pool, asked, caller.account.id)
 
 
 endpoint = route(
     "GET",
     "/v1/usage",
     get_usage,
-    description="What the account of the key has used, in UTC buckets, newest first.",
+    description="What the account of the key has used, in UTC buckets, newest first: by model, "
+    "task, key, status or meter. `Accept: text/csv` for a spreadsheet.",
     perspective=Application,
     services={API},
 )

@@ -60,27 +60,6 @@ WITH stored AS (
 )
 SELECT count(*) FROM stored;
 
--- name: read_usage
--- Newest first, so that a short page shows what just happened.
-SELECT
-    date_trunc($2, hour, 'UTC') AS bucket,
-    sum(requests)::bigint AS requests,
-    sum(input_tokens)::bigint AS input_tokens,
-    sum(output_tokens)::bigint AS output_tokens,
-    sum(input_words)::bigint AS input_words,
-    sum(output_words)::bigint AS output_words,
-    sum(input_characters)::bigint AS input_characters,
-    sum(output_characters)::bigint AS output_characters,
-    sum(device_ms)::bigint AS device_ms,
-    sum(cost)::bigint AS cost
-FROM usage_totals
-WHERE account_id = $1
-    AND ($3::timestamptz IS NULL OR hour >= $3)
-    AND ($4::timestamptz IS NULL OR hour < $4)
-GROUP BY 1
-ORDER BY 1 DESC
-LIMIT $5;
-
 -- name: measure_usage
 SELECT coalesce(sum(CASE $2::text
     WHEN 'requests' THEN requests

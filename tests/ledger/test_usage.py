@@ -1,7 +1,7 @@
 import asyncio
 import random as randomness
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 import asyncpg
@@ -14,7 +14,7 @@ from events.ids import new_id
 from events.usage import Quantities, UsageEvent, UsageVoided
 from ledger.db import Connection
 from ledger.errors import RefusedByLedger
-from ledger.usage import UsageBucket, fold_usage, read_usage
+from ledger.usage import fold_usage
 from tests.usage import a_usage, recorded, voided
 
 HOUR = datetime(2026, 3, 31, 22, tzinfo=UTC)
@@ -36,8 +36,8 @@ async def test_usage_is_stored_and_added_up(ledger: Connection) -> None:
 
     assert await fold_usage(ledger, events) == 3
 
-    [bucket] = (await read_usage(ledger, account_id, bucket="month")).data
-    assert (bucket.requests, bucket.input_tokens, bucket.output_words) == (2, 12, 2)
+    query = "SELECT requests, input_tokens, output_words FROM usage_totals WHERE account_id = $1"
+    assert [tuple(row) for row in await ledger.fetch(query, account_id)] == [(2, 12, 2)]
 
 
 async def test_each_field_arrives_in_its_column(ledger: Connection) -> None:
@@ -56,10 +56,6 @@ async def test_each_field_arrives_in_its_column(ledger: Connection) -> None:
     assert (row["epoch"], row["sequence"]) == (event.edge.epoch, event.edge.sequence)
     same = ("request_id", "part", "account_id", "key_id", "model", "task", "status", "duration_ms")
     assert {name: row[name] for name in same} == {name: getattr(event.data, name) for name in same}
-
-
-def test_a_bucket_has_every_quantity() -> None:
-    assert UsageBucket.__struct_fields__ == ("bucket", *Quantities.__struct_fields__)
 
 
 async def test_a_repeat_changes_nothing(ledger: Connection) -> None:
@@ -171,39 +167,3 @@ async def test_folding_ignores_order_and_repeats(
     row = await ledger.fetchrow(f"SELECT {sums} FROM usage_totals")
     assert row
     assert dict(row) == {name: expected[name] for name in Quantities.__struct_fields__}
-
-
-async def test_buckets_are_of_utc_and_newest_first(ledger: Connection) -> None:
-    account_id = new_id()
-    times = [HOUR, HOUR + timedelta(minutes=59), HOUR + timedelta(hours=2), HOUR]
-    await fold_usage(
-        ledger, [recorded(a_usage(account_id, request_id=id_at(time))) for time in times]
-    )
-    await ledger.execute("SET timezone = 'Asia/Tokyo'")
-
-    hours = await read_usage(ledger, account_id, bucket="hour")
-    months = await read_usage(ledger, account_id, bucket="month")
-
-    assert [(one.bucket, one.requests) for one in hours.data] == [
-        (HOUR + timedelta(hours=2), 1),
-        (HOUR, 3),
-    ]
-    assert [(one.bucket.month, one.requests) for one in months.data] == [(4, 1), (3, 3)]
-
-
-async def test_usage_is_read_page_by_page(ledger: Connection) -> None:
-    account_id = new_id()
-    times = [HOUR + timedelta(hours=n) for n in range(5)]
-    await fold_usage(
-        ledger, [recorded(a_usage(account_id, request_id=id_at(time))) for time in times]
-    )
-
-    seen, until, has_more = [], None, True
-    while has_more:
-        page = await read_usage(ledger, account_id, bucket="hour", until=until, limit=2)
-        seen += [one.bucket for one in page.data]
-        until, has_more = page.data[-1].bucket, page.has_more
-
-    assert seen == times[::-1]
-    since = await read_usage(ledger, account_id, bucket="hour", since=times[3])
-    assert [one.bucket for one in since.data] == [times[4], times[3]]

@@ -234,7 +234,8 @@ def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> Res
 def _query_name(request: Request[Any, Any, Any], argument: str | None) -> str | None:
     """What the caller calls a handler's argument: `from` is no name for one in Python."""
     handler = request.route_handler
-    for function in (handler, *handler.resolve_dependencies().values()):
+    functions: list[Any] = [handler, *handler.resolve_dependencies().values()]
+    for function in functions:
         field = function.parsed_fn_signature.parameters.get(argument or "")
         if name := getattr(field and field.kwarg_definition, "name", None):
             return str(name)

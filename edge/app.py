@@ -139,6 +139,7 @@ def create_app(settings: Settings) -> ASGIApp:
         workers=workers,
         meter=meter,
         deadline_s=settings.deadline_s,
+        stream_s=settings.stream_s,
         max_body_bytes=settings.max_body_bytes,
     )
     handlers = [

@@ -98,3 +98,9 @@ async def respond(
         return
     await send({"type": "http.response.start", "status": status, "headers": head})
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def until_gone(receive: Receive) -> None:
+    """Return once the caller has hung up; its body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

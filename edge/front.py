@@ -20,6 +20,7 @@ from edge.asgi import Answer, CallerGone, respond
 from edge.errors import EdgeError, Internal
 from edge.gate import TASK, GateRoute, is_gate
 from edge.route import InferenceRoute, called
+from edge.stream import Stream
 from events.ids import new_id
 
 log = structlog.get_logger()
@@ -46,10 +47,11 @@ class Front:
         if target := called(scope["raw_path"]):
             endpoint = self._route.label(target)
             answering = self._route.answer(target, request_id, scope, receive)
-            status = await _answer(answering, request_id, scope, send)
+            status = await _answer(answering, request_id, scope, receive, send)
         elif self._gate is not None and is_gate(scope["raw_path"]):
             endpoint = TASK
-            status = await _answer(self._gate.answer(request_id, scope), request_id, scope, send)
+            answering = self._gate.answer(request_id, scope)
+            status = await _answer(answering, request_id, scope, receive, send)
         else:
             status = await self._delegate(request_id, scope, receive, send)
             handler = scope.get("route_handler")
@@ -78,7 +80,13 @@ _requests = lru_cache(1_000)(metrics.REQUESTS.labels)
 _seconds = lru_cache(1_000)(metrics.SECONDS.labels)
 
 
-async def _answer(answering: Awaitable[Answer], request_id: UUID, scope: Scope, send: Send) -> int:
+async def _answer(
+    answering: Awaitable[Answer | Stream],
+    request_id: UUID,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
+) -> int:
     """Send an answer, or what there is instead of one; the status that it came to."""
     try:
         answer = await answering
@@ -91,6 +99,9 @@ async def _answer(answering: Awaitable[Answer], request_id: UUID, scope: Scope, 
         failure = Internal("something broke; quote the request id to us")
         failure.__cause__ = error
     else:
+        if isinstance(answer, Stream):
+            await answer.deliver([_id(request_id)], receive, send)
+            return 200
         await respond(
             scope,
             send,

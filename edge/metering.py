@@ -147,6 +147,11 @@ class Meter:
         self._arrived.set()
         await settled
 
+    def void(self, fact: Usage) -> None:
+        """Take back, sooner or later, a record that was stored."""
+        self._waiting.append(_Entry(fact, settled=None, patience=0.0))
+        self._arrived.set()
+
     async def run(self) -> None:
         """Store what arrives, until `close` and until nothing is left."""
         while not (self._closing and not self._waiting) and not self._abandoned:
@@ -218,7 +223,7 @@ class Meter:
         elif not entry.settled.done():
             entry.settled.set_result(None)
         else:  # its caller was told 503, or is gone
-            self._waiting.append(_Entry(entry.usage, settled=None, patience=0.0))
+            self.void(entry.usage)
 
     async def _commit(self, unit: Sequence[_Message], entries: Sequence[_Entry]) -> _Outcome:
         """Send a unit until its fate is known: stored, or refused and nothing else."""

@@ -29,6 +29,7 @@ METER_VOIDED: Final = Counter(
 BAD_REPLIES: Final = Counter(
     "tollgate_bad_replies", "Replies of workers that had the wrong shape.", ["model", "task"]
 )
+STREAMS: Final = Counter("tollgate_streams", "Streams, by how they ended.", ["end"])
 REFUSED: Final = Counter("tollgate_refused", "Requests refused, by limit.", ["policy"])
 SHADOW_REFUSED: Final = Counter(
     "tollgate_shadow_refused", "Requests that a shadow limit would have refused.", ["policy"]

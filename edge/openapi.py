@@ -11,8 +11,11 @@ from typing import Any, Final
 import msgspec
 from litestar import Litestar
 
+from edge import sse
 from edge.endpoint import Endpoint, Perspective
 from edge.problem import MEDIA_TYPE, Problem
+from edge.stream import StreamEnd
+from events.tasks import Task
 
 REFERENCE: Final = "#/components/schemas/{name}"
 
@@ -90,6 +93,23 @@ def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
     operation["security"] = _SECURITY.get(endpoint.perspective, [])
 
 
+def _content(task: Task) -> dict[str, Any]:
+    """What a 200 holds: the result, or a stream of its pieces."""
+    content: dict[str, Any] = {
+        "application/json": {"schema": {"$ref": REFERENCE.format(name=task.gives.__name__)}}
+    }
+    if task.piece is not None:
+        content[sse.MEDIA_TYPE] = {
+            "schema": {
+                "type": "string",
+                "description": "With `stream`: plain messages, whose data is a "
+                f"`{task.piece.__name__}`; then one event, `end` with a `StreamEnd` or `error` "
+                "with a `Problem`. Without either, the stream was cut off.",
+            }
+        }
+    return content
+
+
 def _inference(endpoint: Endpoint) -> dict[str, Any]:
     task = endpoint.task
     assert task is not None
@@ -124,11 +144,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
             "200": {
                 "description": "The model's answer. Its usage event is durable.",
                 "headers": {"Server-Timing": timing},
-                "content": {
-                    "application/json": {
-                        "schema": {"$ref": REFERENCE.format(name=task.gives.__name__)}
-                    }
-                },
+                "content": _content(task),
             }
         },
     }
@@ -137,9 +153,10 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _schemas(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    types: list[type] = [Problem]
+    types: list[type] = [Problem, StreamEnd]
     for endpoint in endpoints:
         if endpoint.task is not None:
             types += [endpoint.task.takes, endpoint.task.gives]
+            types += [endpoint.task.piece] if endpoint.task.piece else []
     _, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
     return components

@@ -1,7 +1,8 @@
 """The inference route: one request from its first byte to its metered answer."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final
 from urllib.parse import unquote
 from uuid import UUID
@@ -10,26 +11,30 @@ import msgspec
 import structlog
 from litestar.types import Receive, Scope
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edge import metrics
-from edge.admission import Admission, Admitted
+from edge.admission import Admission, Admitted, Reservation
 from edge.asgi import Answer, header, read_body
 from edge.auth import Caller, Keys
 from edge.catalogue import Catalogue
 from edge.endpoint import Endpoint, Perspective
-from edge.errors import BadReply, EdgeError, MethodNotAllowed, UnknownTask
+from edge.errors import BadReply, EdgeError, InvalidParameter, MethodNotAllowed, UnknownTask
 from edge.idempotency import Idempotency
 from edge.input import decode_input
 from edge.metering import Meter
+from edge.stream import Going, Stream
 from edge.workers import Workers
 from events.inference import Answered, Ask, Timing
 from events.models import RESERVED
 from events.tasks import Task
-from events.usage import Usage
+from events.tasks.task import StreamedInput
+from events.usage import NOTHING, Quantities, Usage
 
 log = structlog.get_logger()
 
 UNKNOWN: Final = "unknown_task"  # one label for all tasks that there are not
+OPENING: Final = 16  # of what a stream gives, held before it begins
 
 
 class Called(Struct, frozen=True):
@@ -85,6 +90,7 @@ class InferenceRoute:
         workers: Workers,
         meter: Meter,
         deadline_s: float,
+        stream_s: float,
         max_body_bytes: int,
     ) -> None:
         self._tasks = _tasks(endpoints)
@@ -95,6 +101,7 @@ class InferenceRoute:
         self._workers = workers
         self._meter = meter
         self._deadline_s = deadline_s
+        self._stream_s = stream_s
         self._max_body_bytes = max_body_bytes
 
     def label(self, target: Called) -> str:
@@ -103,8 +110,10 @@ class InferenceRoute:
 
     async def answer(
         self, target: Called, request_id: UUID, scope: Scope, receive: Receive
-    ) -> Answer:
+    ) -> Answer | Stream:
         """One request's answer; once this returns, its usage event is durable.
+
+        Or its stream, of which there is something by then, and which has to be delivered.
 
         The order is the contract: authenticate, read, check, admit, ask, check, count
         what was used, **meter**. What is refused anywhere in it was not billed.
@@ -123,6 +132,11 @@ class InferenceRoute:
             caller, target, task, body, decode_input(task, body), header(scope, b"traceparent")
         )
         key = header(scope, b"idempotency-key")
+        if isinstance(call.value, StreamedInput) and call.value.stream:
+            if key is not None:
+                message = "a stream cannot be replayed: leave out `stream`, or the Idempotency-Key"
+                raise InvalidParameter(message, param="Idempotency-Key")
+            return await self._stream(call, request_id, header(scope, b"authorization"))
         if key is None:
             return await self._execute(call, request_id)
         asked = b"\0".join((target.model.encode(), target.task.encode(), body))
@@ -141,33 +155,20 @@ class InferenceRoute:
         self, call: "_Call", request_id: UUID, *, metered_as: UUID | None = None
     ) -> Answer:
         """Admit, ask, check, count, meter: in this order."""
-        caller, target, task = call.caller, call.target, call.task
+        target, task = call.target, call.task
         admitted = await self._admission.admit(
-            caller, target.model, target.task, request_id, lambda: task.most(call.value)
+            call.caller, target.model, target.task, request_id, lambda: task.most(call.value)
         )
         try:
             started = time.perf_counter()
-            ask = Ask(
-                request_id=metered_as or request_id,
-                account_id=caller.account.id,
-                deadline=time.time() + self._deadline_s,
-                input=call.body,
-                priority=admitted.plan.priority,
-                traceparent=call.traceparent or "",
-            )
-            answered = await self._ask(target, task, ask, admitted)
+            ask = self._ask_of(call, metered_as or request_id, admitted)
+            with _refunding(admitted):
+                answered = await self._workers.ask(target.model, target.task, ask)
+                _check(answered, target, task)
             quantities = admitted.priced(answered.quantities)
             await admitted.settle(quantities)
-            used = Usage(
-                request_id=ask.request_id,
-                account_id=caller.account.id,
-                key_id=caller.key.id,
-                model=target.model,
-                task=target.task,
-                duration_ms=round((time.perf_counter() - started) * 1_000),
-                quantities=quantities,
-            )
-            await self._meter.record(used)
+            duration_ms = round((time.perf_counter() - started) * 1_000)
+            await self._meter.record(_fact(call, ask.request_id, quantities, duration_ms))
         except EdgeError as error:
             error.headers = admitted.headers()
             raise
@@ -176,18 +177,54 @@ class InferenceRoute:
         headers = [_server_timing(answered.timing), *admitted.headers()]
         return Answer(answered.result, headers, metered_as)
 
-    async def _ask(self, target: Called, task: Task, ask: Ask, admitted: Admitted) -> Answered:
-        """The model's answer, which is what was promised; else nothing is kept for it."""
+    async def _stream(self, call: "_Call", request_id: UUID, authorization: str | None) -> Stream:
+        """Admit and ask; the rest is done while the stream is delivered.
+
+        Only the input and a little of what may come of it are held in advance: a stream
+        can be stopped when the budget is.
+        """
+        caller, target, task = call.caller, call.target, call.task
+        admitted = await self._admission.admit(
+            caller, target.model, target.task, request_id, lambda: _opening(task.most(call.value))
+        )
         try:
-            answered = await self._workers.ask(target.model, target.task, ask)
-            _check(answered, target, task)
-        except EdgeError as error:
-            admitted.refund(unused=error.unused)
+            started = time.perf_counter()
+            with _refunding(admitted):
+                ask = replace(self._ask_of(call, request_id, admitted), stream=True)
+                incoming = await self._workers.open_stream(target.model, target.task, ask)
+        except BaseException as error:
+            admitted.end()
+            if isinstance(error, EdgeError):
+                error.headers = admitted.headers()
             raise
-        except BaseException:
-            admitted.refund(unused=False)
-            raise
-        return answered
+        reservation = Reservation(self._admission, admitted)
+
+        async def still() -> None:
+            now = await self._keys.authenticate(authorization)
+            self._admission.require(now, target.model, target.task)
+            await reservation.renew(now, target.model, target.task)
+
+        going = Going(
+            task=task,
+            plan=admitted.plan,
+            reservation=reservation,
+            price=admitted.priced,
+            still=still,
+            fact=_fact(call, request_id, NOTHING, 0),
+            started=started,
+            for_s=self._stream_s,
+        )
+        return Stream(going, incoming, self._meter, admitted.headers())
+
+    def _ask_of(self, call: "_Call", request_id: UUID, admitted: Admitted) -> Ask:
+        return Ask(
+            request_id=request_id,
+            account_id=call.caller.account.id,
+            deadline=time.time() + self._deadline_s,
+            input=call.body,
+            priority=admitted.plan.priority,
+            traceparent=call.traceparent or "",
+        )
 
     def _task(self, target: Called) -> Task:
         self._catalogue.require(target.model, target.task)
@@ -195,6 +232,41 @@ class InferenceRoute:
         if task is None:  # a worker announced what this edge does not declare
             raise UnknownTask(f"this edge does not serve {target.task!r}", param="task")
         return task
+
+
+@contextmanager
+def _refunding(admitted: Admitted) -> Iterator[None]:
+    """Keep nothing for a request that a model does not answer."""
+    try:
+        yield
+    except EdgeError as error:
+        admitted.refund(unused=error.unused)
+        raise
+    except BaseException:
+        admitted.refund(unused=False)
+        raise
+
+
+def _fact(call: _Call, request_id: UUID, quantities: Quantities, duration_ms: int) -> Usage:
+    return Usage(
+        request_id=request_id,
+        account_id=call.caller.account.id,
+        key_id=call.caller.key.id,
+        model=call.target.model,
+        task=call.target.task,
+        duration_ms=duration_ms,
+        quantities=quantities,
+    )
+
+
+def _opening(most: Quantities) -> Quantities:
+    """All that goes in, and a little of what may come out."""
+    return replace(
+        most,
+        output_tokens=min(most.output_tokens, OPENING),
+        output_words=min(most.output_words, OPENING),
+        output_characters=min(most.output_characters, OPENING),
+    )
 
 
 def _tasks(endpoints: Iterable[Endpoint]) -> Mapping[str, Task]:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from itertools import count
 from typing import Final
+from uuid import UUID
 
 import msgspec
 import nats.errors
@@ -24,17 +25,19 @@ from edge.errors import (
     WorkerFailed,
     WorkerGone,
 )
+from edge.incoming import Incoming
 from events import broker, inference
 from events.inference import (
     SILENCE_S,
     Answered,
     Ask,
     Busy,
+    Chunk,
+    Ended,
     Expired,
     Failed,
     Refused,
     Reply,
-    Working,
 )
 from events.models import HOLD_S
 
@@ -47,16 +50,6 @@ class _NobodyThere(Exception):
     """No worker has subscribed; nothing was executed."""
 
 
-class _Pending:
-    """One ask without its answer yet."""
-
-    __slots__ = ("heard", "reply")
-
-    def __init__(self, reply: asyncio.Future[Reply], heard: float) -> None:
-        self.reply = reply
-        self.heard = heard  # when its worker last gave a sign, by the monotonic clock
-
-
 class Workers:
     """Core NATS request-reply, with heartbeats: one inbox for all that this edge asks."""
 
@@ -65,7 +58,7 @@ class Workers:
         self._retry_s = retry_s
         self._prefix = ""
         self._numbers = count()
-        self._pending: dict[str, _Pending] = {}
+        self._pending: dict[str, Incoming] = {}
         self._subscription: Subscription | None = None
 
     async def start(self) -> None:
@@ -84,14 +77,31 @@ class Workers:
             now = time.monotonic()
             if now - asleep > SILENCE_S / 2:
                 continue  # this process stood still: what was said meanwhile is yet to be heard
-            silent = now - SILENCE_S
-            for pending in self._pending.values():
-                if pending.heard < silent and not pending.reply.done():
-                    message = "the worker that took the request died; it is not billed, try again"
-                    pending.reply.set_exception(WorkerGone(message, retry_after_s=1))
+            for incoming in self._pending.values():
+                if incoming.is_silent(now - SILENCE_S):
+                    message = "the worker that took the request died; try again"
+                    incoming.fail(WorkerGone(message, retry_after_s=1))
 
     async def ask(self, model: str, task: str, ask: Ask) -> Answered:
-        """The model's answer.
+        """The model's answer; raises as `open`, and also where it is none."""
+        incoming = await self.open(model, task, ask)
+        incoming.close()
+        reply = await incoming.next()
+        if isinstance(reply, Answered):
+            return reply
+        raise refusal(reply, model, task)
+
+    async def open_stream(self, model: str, task: str, ask: Ask) -> Incoming:
+        """The model's stream, once there is something of it; raises as `ask`."""
+        incoming = await self.open(model, task, ask)
+        reply = await incoming.first(ask.deadline)
+        if isinstance(reply, Chunk | Ended):
+            return incoming
+        incoming.close()
+        raise refusal(reply, model, task)
+
+    async def open(self, model: str, task: str, ask: Ask) -> Incoming:
+        """What a model says to a request, once it has said something, to be closed.
 
         Where nothing was executed (nobody there, or busy) it is asked again, with
         backoff, for `retry_s` at most.
@@ -99,90 +109,82 @@ class Workers:
         Raises:
             BodyTooLarge: more than the broker takes in one message.
             ModelNotRunning, ModelBusy, BrokerAway: answered 503; nothing was executed.
-            WorkerFailed, WorkerGone, BadReply: answered 502.
+            WorkerGone, BadReply: answered 502.
             DeadlinePassed: answered 504.
-            RefusedByModel: answered with the model's own 4xx.
         """
         subject = inference.subject(model, task)
         payload = inference.encode(ask)
         give_up = min(ask.deadline, time.time() + self._retry_s)
         attempt = 0
         while True:
-            refusal: EdgeError
+            incoming = self._expect(ask.request_id, number := str(next(self._numbers)))
+            error: EdgeError
             try:
-                reply = await self._once(subject, payload, ask.deadline)
+                await self._publish(subject, payload, number)
+                reply = await incoming.first(ask.deadline)
             except _NobodyThere:
                 message = f"model {model!r} is declared, but no worker serves it now"
-                refusal = ModelNotRunning(message, retry_after_s=HOLD_S)
+                error = ModelNotRunning(message, retry_after_s=HOLD_S)
                 wait_s = _backoff(attempt)
+            except BaseException:
+                incoming.close()
+                await incoming.cancel()
+                raise
             else:
                 if not isinstance(reply, Busy):
-                    return _answer(reply, model, task)
+                    return incoming
                 wait_s = max(_backoff(attempt), min(reply.wait_ms / 1_000, 1.0))
                 message = f"every worker of {model!r} is full: {reply.queued} requests wait"
-                refusal = ModelBusy(message, retry_after_s=max(1.0, reply.wait_ms / 1_000))
+                error = ModelBusy(message, retry_after_s=max(1.0, reply.wait_ms / 1_000))
+            incoming.close()
             if time.time() + wait_s > give_up:
-                raise refusal
+                raise error
             await asyncio.sleep(wait_s)
             attempt += 1
 
-    async def _once(self, subject: str, payload: bytes, deadline: float) -> Reply:
-        loop = asyncio.get_running_loop()
-        number = str(next(self._numbers))
-        future: asyncio.Future[Reply] = loop.create_future()
-        self._pending[number] = _Pending(future, time.monotonic())
-        timer = loop.call_later(deadline - time.time(), _too_late, future)
+    def _expect(self, request_id: UUID, number: str) -> Incoming:
+        incoming = Incoming(
+            self._connection, request_id, forget=lambda: self._pending.pop(number, None)
+        )
+        self._pending[number] = incoming
+        return incoming
+
+    async def _publish(self, subject: str, payload: bytes, number: str) -> None:
         try:
             await self._connection.publish(subject, payload, reply=self._prefix + number)
-            return await future
         except nats.errors.MaxPayloadError as error:
             message = "the body is larger than the message broker takes; send less at a time"
             raise BodyTooLarge(message) from error
         except (nats.errors.Error, OSError) as error:
             message = "the message broker is away; nothing was executed, try again"
             raise BrokerAway(message, retry_after_s=1) from error
-        finally:
-            timer.cancel()
-            del self._pending[number]
 
     async def _hear(self, message: Msg) -> None:
-        pending = self._pending.get(message.subject[len(self._prefix) :])
-        if pending is None or pending.reply.done():
+        incoming = self._pending.get(message.subject[len(self._prefix) :])
+        if incoming is None:
             return  # an answer after the deadline: nobody is billed for it
         if message.headers and message.headers.get("Status") == "503":
-            pending.reply.set_exception(_NobodyThere())
+            incoming.fail(_NobodyThere())
             return
         try:
-            reply = inference.decode_reply(message.data)
+            incoming.hear(inference.decode_reply(message.data), message.reply)
         except msgspec.DecodeError as error:
             log.error("reply_unreadable", subject=message.subject, error=str(error))
-            pending.reply.set_exception(
-                BadReply("the model's answer could not be read; it is not billed")
-            )
-            return
-        if isinstance(reply, Working):
-            pending.heard = time.monotonic()
-        else:
-            pending.reply.set_result(reply)
+            incoming.fail(BadReply("the model's answer could not be read; it is not billed"))
 
 
-def _answer(reply: Reply, model: str, task: str) -> Answered:
+def refusal(reply: Reply, model: str, task: str) -> EdgeError:
+    """What the caller hears of a reply that is no answer."""
     match reply:
-        case Answered():
-            return reply
         case Refused(code=code, message=message, status=status, param=param):
-            raise RefusedByModel(message, status=status, code=code, param=param)
+            return RefusedByModel(message, status=status, code=code, param=param)
         case Failed():
-            raise WorkerFailed(f"{model!r} failed at {task!r}; it is not billed")
+            return WorkerFailed(f"{model!r} failed at {task!r}")
         case Expired():
-            raise DeadlinePassed("the request waited too long for its turn; it is not billed")
-    raise AssertionError(reply)  # Busy and Working do not come here
-
-
-def _too_late(future: asyncio.Future[Reply]) -> None:
-    if not future.done():
-        message = "the model did not answer in time; it is not billed"
-        future.set_exception(DeadlinePassed(message))
+            return DeadlinePassed("the request waited too long for its turn; it is not billed")
+        case Busy():  # a worker that leaves gives back what it has not begun
+            return ModelBusy("the worker is leaving; try again", retry_after_s=1)
+    return BadReply(f"{model!r} gave an answer of another kind than was asked for")
 
 
 def _backoff(attempt: int) -> float:

@@ -41,6 +41,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch_tokens: Annotated[int, Meta(ge=1)] = 16_384  # padded, per forward pass
     batch_wait_ms: Annotated[float, Meta(ge=0, le=1_000)] = 0.0  # for the first in line
     queue: Annotated[int, Meta(ge=1)] = 512  # requests; beyond it the worker is busy
+    slots: Annotated[int, Meta(ge=1, le=1_024)] = 16  # texts that are generated side by side
 
 
 class ModelDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -82,6 +82,8 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     billed: tuple[Unit, ...] | None = None  # which of them are charged; none named: all
     monthly_budget: str | None = None  # nothing is answered beyond it
     prepaid: bool = False  # nothing is answered without credit
+    #: What of a stream is billed whose caller left: what was sent, or generated, or nothing.
+    disconnected: Literal["delivered", "generated", "free"] = "delivered"
 
     def __post_init__(self) -> None:
         names = [policy.name for policy in self.policy]

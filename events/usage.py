@@ -33,6 +33,22 @@ class Quantities(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: Count = 0  # by the plan's prices of that moment, in billionths of the currency's unit
     errors: Count = 0  # requests that were refused or failed, in place of all the others
 
+    def since(self, before: "Quantities") -> "Quantities":
+        """What was added to `before`.
+
+        Raises:
+            ValueError: something was taken away.
+        """
+        added = {
+            name: getattr(self, name) - getattr(before, name) for name in self.__struct_fields__
+        }
+        if min(added.values()) < 0:
+            raise ValueError("a quantity became less")
+        return Quantities(**added)
+
+
+NOTHING: Final = Quantities(requests=0)
+
 
 class Usage(Struct, frozen=True, kw_only=True):
     """What was used, by whom: one finished request, or one part of a long stream."""
@@ -46,7 +62,7 @@ class Usage(Struct, frozen=True, kw_only=True):
     model: str
     task: str
     status: Annotated[int, Meta(ge=100, le=599)] = 200  # as the caller saw it
-    duration_ms: Count = 0  # from the whole body to the whole answer, at the edge
+    duration_ms: Count = 0  # from the whole body to the whole answer, at the edge; of a last part
     quantities: Quantities
 
     @property

@@ -16,7 +16,7 @@ from edge.admission.alerts import Alerts
 from edge.admission.allowance import Allowance
 from edge.admission.counters import Counters
 from edge.admission.headers import Headers, limit_headers
-from edge.admission.rule import Limit, Rule
+from edge.admission.rule import CONCURRENCY, Limit, Rule
 from edge.admission.terms import Checks, Maker, Terms
 from edge.admission.true_up import TrueUp
 from edge.auth import Caller
@@ -72,13 +72,13 @@ class Admitted(Struct, gc=False):
                 not, the request itself stays counted.
         """
         for rule, allowance, amount in self.taken:
-            if rule.unit != "concurrency" and (unused or not rule.by_request):
+            if rule.unit != CONCURRENCY and (unused or not rule.by_request):
                 allowance.give_back(amount)
 
     def end(self) -> None:
         """It runs no more: free its slot. Always."""
         for rule, allowance, amount in self.taken:
-            if rule.unit == "concurrency":
+            if rule.unit == CONCURRENCY:
                 allowance.give_back(amount)
 
     def headers(self) -> Headers:
@@ -162,7 +162,7 @@ class Admission:
             or checks.account is not caller.account
             or checks.plans is not self._plans.plans
         ):
-            checks = self._checks_of(caller, model, task)
+            checks = self.checks(caller, model, task)
         most, cost = ONE, 0
         if checks.measured:
             most = measure()
@@ -192,9 +192,8 @@ class Admission:
         Raises:
             EdgeError: it is not to be had; what was taken so far is given back.
         """
-        self.look_after(allowance)
         try:
-            if amount <= allowance.limit and await allowance.obtain(amount):
+            if await allowance.obtain(amount):
                 return True
         except BaseException:
             _give_back(admitted)
@@ -208,7 +207,11 @@ class Admission:
         refusal.headers = admitted.headers()
         raise refusal
 
-    def _checks_of(self, caller: Caller, model: str, task: str) -> Checks:
+    def checks(self, caller: Caller, model: str, task: str) -> Checks:
+        """What a request must get past, as of now."""
+        now_ms = time.time() * 1_000
+        if now_ms > self._lost_ms or self._stats["reconnects"] != self._generation:
+            self._lose_all(now_ms)
         if len(self._checks) >= MAX_CHECKS:
             self._checks.clear()
         checks = self._terms_of(caller.account).checks(

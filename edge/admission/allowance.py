@@ -97,6 +97,9 @@ class Allowance(ABC):
         Raises:
             BrokerAway: the counters cannot be asked.
         """
+        if amount > self.limit:
+            return False
+        self._keeper.look_after(self)
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((amount, answer))
         if not self._asking:
@@ -146,7 +149,23 @@ class Allowance(ABC):
 
     @abstractmethod
     async def settle(self, held: int, used: int) -> None:
-        """Count what was used of an amount that was given."""
+        """Count what was used of an amount that was given.
+
+        Args:
+            held: What was given.
+            used: What is to be counted; below zero takes back what was counted before.
+        """
+
+    @abstractmethod
+    async def adopt(self, amount: int) -> None:
+        """Answer for an amount that an earlier allowance of the same limit gave.
+
+        Nothing is refused: it was granted already. The earlier one is to be given it back
+        only afterwards, so that it is counted twice for a moment and never not at all.
+
+        Raises:
+            BrokerAway: not known to be counted.
+        """
 
     def give_back(self, amount: int) -> None:
         """Take back what was given and not used, for others or to return it."""
@@ -244,6 +263,9 @@ class _Nothing(Allowance):
         raise NotImplementedError
 
     async def settle(self, held: int, used: int) -> None:
+        raise NotImplementedError
+
+    async def adopt(self, amount: int) -> None:
         raise NotImplementedError
 
 

@@ -6,7 +6,7 @@ Source: draft-ietf-httpapi-ratelimit-headers-11, and the headers that OpenAI's c
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from edge.admission.rule import Rule
+from edge.admission.rule import CONCURRENCY, Rule
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -20,7 +20,7 @@ def policy_header(rules: Iterable[Rule]) -> bytes:
 
 
 def _policy(rule: Rule) -> str:
-    if rule.unit == "concurrency":
+    if rule.unit == CONCURRENCY:
         return f'"{rule.name}";q={rule.limit};qu="concurrent-requests"'
     window = f";w={_SECONDS[rule.window]}" if rule.window else ""
     return f'"{rule.name}";q={rule.limit}{window}'

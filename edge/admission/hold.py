@@ -205,5 +205,9 @@ class Hold(Allowance):
         if used and self._spent is not None:
             await self._spent.add(used)
             if not self.lost:
-                await self._counters.add_later(self._bucket, -min(used, held))
-        self.give_back(max(0, held - used))
+                await self._counters.add_later(self._bucket, -max(0, min(used, held)))
+        self.give_back(max(0, held - max(0, used)))
+
+    async def adopt(self, amount: int) -> None:
+        """Hold it in this bucket, too."""
+        await self._counters.add(self._bucket, amount)

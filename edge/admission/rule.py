@@ -13,8 +13,10 @@ from events.plans import show_money
 from events.usage import Quantities
 from events.windows import EVER, Span, Window, span
 
+CONCURRENCY: Final = "concurrency"  # no unit of a policy's, and the name of its own rule
+
 #: What a rule counts by a fixed one for each request; everything else is measured.
-BY_REQUEST: Final = frozenset({"requests", "concurrency"})
+BY_REQUEST: Final = frozenset({"requests", CONCURRENCY})
 
 
 class Limit(Struct, frozen=True, kw_only=True):
@@ -125,7 +127,7 @@ class Rule:
         remaining = self.current.remaining
         if self._refused is not None and amount <= self.limit:
             self._refused(self._span(at_ms), self.limit - remaining)
-        if self.unit == "concurrency":
+        if self.unit == CONCURRENCY:
             message = f"{self.limit} requests of this account run already; wait for one of them"
             return TooManyAtOnce(message, policy=self.name, retry_after_s=1)
         if amount > self.limit:  # no use in waiting

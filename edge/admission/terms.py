@@ -11,7 +11,7 @@ from edge.admission.counters import Counters
 from edge.admission.headers import policy_header
 from edge.admission.hold import Hold, Spent
 from edge.admission.lease import Lease
-from edge.admission.rule import Rule
+from edge.admission.rule import CONCURRENCY, Rule
 from edge.admission.true_up import LedgerOf, TrueUp
 from events import counters as names
 from events.accounts import Account
@@ -22,7 +22,6 @@ from ledger.usage import Measured
 
 log = structlog.get_logger()
 
-CONCURRENCY = "concurrency"
 MONTHLY_BUDGET = "monthly_budget"
 CREDIT = "credit"
 

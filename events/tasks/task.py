@@ -37,6 +37,15 @@ class TaskInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every task's input: unknown fields are refused by name."""
 
 
+class StreamedInput(TaskInput, frozen=True):
+    """Base of the inputs of tasks that can answer piece by piece."""
+
+    stream: Annotated[
+        bool,
+        Meta(description="Answer with server-sent events, each a piece of the result."),
+    ] = False
+
+
 class TaskResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every task's result, as strict with a worker as with a caller."""
 
@@ -50,6 +59,8 @@ class Task:
         gives: What they get.
         example: Something to send, for the documentation.
         most: The most that an input can be billed by, whatever model it goes to.
+        piece: What a stream is made of; None where the task cannot be streamed. Then
+            `takes` is no `StreamedInput`.
     """
 
     def __init__(
@@ -60,14 +71,17 @@ class Task:
         gives: type[TaskResult],
         example: TaskInput,
         most: Callable[[Any], Quantities],
+        piece: type[TaskResult] | None = None,
     ) -> None:
         self.name = name
         self.most = most
         self.takes = takes
         self.gives = gives
         self.example = example
+        self.piece = piece
         self._input = msgspec.json.Decoder(takes)
         self._result = msgspec.json.Decoder(gives)
+        self._piece = msgspec.json.Decoder(piece or gives)
         self._encoder = msgspec.json.Encoder()
 
     def decode_input(self, body: bytes) -> Any:  # noqa: ANN401 - an instance of `takes`
@@ -84,6 +98,10 @@ class Task:
     def decode_result(self, body: bytes) -> Any:  # noqa: ANN401 - an instance of `gives`
         """Read a worker's JSON; raises as `decode_input`."""
         return self._result.decode(body)
+
+    def decode_piece(self, body: bytes) -> Any:  # noqa: ANN401 - an instance of `piece`
+        """Read a worker's JSON of a piece; raises as `decode_input`."""
+        return self._piece.decode(body)
 
     def encode(self, value: TaskInput | TaskResult) -> bytes:
         """The input or result as JSON."""

@@ -1,9 +1,13 @@
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 from nats.aio.client import Client
 
-from ledger.db import Connection
+from events import streams
+from ledger.db import Connection, create_pool
+from tests.edge.admissions import Edges
 from tests.edge.running import Edge, running
 
 
@@ -23,3 +27,12 @@ async def hasty_edge(
     timeouts = {"deadline_s": 2.0, "retry_s": 0.3}
     async with running(nats, nats_url, database_url, ledger, **timeouts) as started:
         yield started
+
+
+@pytest.fixture
+async def edges(
+    nats: Client, nats_url: str, database_url: str, tmp_path: Path
+) -> AsyncIterator[Edges]:
+    await streams.prepare(nats, streams.Sizes())
+    async with create_pool(database_url) as pool, AsyncExitStack() as stack:
+        yield Edges(nats_url, pool, tmp_path / "plans.toml", stack)

@@ -7,19 +7,15 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
-from pathlib import Path
+from collections.abc import Iterable
 from uuid import UUID
 
 import pytest
-from msgspec import Struct
 from msgspec.structs import replace
 from nats.aio.client import Client
 
 from deploy.local.nats import Nats
-from edge.admission import Admission, Admitted
+from edge.admission import Admission
 from edge.auth import Caller
 from edge.errors import (
     BrokerAway,
@@ -31,92 +27,16 @@ from edge.errors import (
     TooManyAtOnce,
 )
 from edge.plans import RunningPlans
-from events import broker, streams
-from events.accounts import Account, ApiKey
-from events.direct import Direct
+from events import streams
 from events.ids import new_id
 from events.usage import Quantities
 from ledger.accounts import create_account
-from ledger.db import Connection, Pool, create_pool
+from ledger.db import Connection
 from ledger.usage import fold_usage
+from tests.edge.admissions import WORDS, Edges, a_caller, answer, ask, requests, words
 from tests.link import linked
 from tests.usage import a_usage, recorded
 from tests.waiting import PATIENCE_S, until
-
-WORDS = Quantities(input_words=10)
-
-
-def a_plan(*policies: str, more: str = "") -> str:
-    return f'[[plan]]\nname = "default"\n{more}\n' + "".join(
-        f"[[plan.policy]]\n{policy}\n" for policy in policies
-    )
-
-
-def requests(limit: int, window: str = "day", name: str = "some", more: str = "") -> str:
-    return f'name = "{name}"\nunit = "requests"\nlimit = {limit}\nwindow = "{window}"\n{more}'
-
-
-def words(limit: int, window: str = "day") -> str:
-    return f'name = "words"\nunit = "input_words"\nlimit = {limit}\nwindow = "{window}"'
-
-
-def a_caller(**fields: object) -> Caller:
-    account_id = new_id()
-    now = datetime.now(UTC)
-    account = Account(id=account_id, name="", created_at=now)
-    key = ApiKey(id=f"key-{account_id}", account_id=account_id, name="", created_at=now)
-    return Caller(replace(account, **fields), key)
-
-
-class Edges(Struct):
-    """Several edges' admission, each on a connection of its own."""
-
-    nats_url: str
-    pool: Pool
-    plans: Path
-    stack: AsyncExitStack
-
-    async def start(self, *, hold_s: float = 30.0, url: str = "") -> Admission:
-        return await self.stack.enter_async_context(self._edge(hold_s, url or self.nats_url))
-
-    @asynccontextmanager
-    async def _edge(self, hold_s: float, url: str) -> AsyncIterator[Admission]:
-        connection = await broker.connect(url, "edge")
-        direct = Direct(connection)
-        await direct.start()
-        admission = Admission(
-            connection, direct, self.pool, RunningPlans(self.plans), hold_s=hold_s
-        )
-        running = asyncio.create_task(admission.run())
-        await asyncio.sleep(0)
-        try:
-            yield admission
-        finally:
-            running.cancel()
-            await connection.close()
-
-    def plan(self, *policies: str, more: str = "") -> None:
-        self.plans.write_text(a_plan(*policies, more=more))
-
-
-@pytest.fixture
-async def edges(
-    nats: Client, nats_url: str, database_url: str, tmp_path: Path
-) -> AsyncIterator[Edges]:
-    await streams.prepare(nats, streams.Sizes())
-    async with create_pool(database_url) as pool, AsyncExitStack() as stack:
-        yield Edges(nats_url, pool, tmp_path / "plans.toml", stack)
-
-
-async def ask(
-    admission: Admission, caller: Caller, most: Quantities = WORDS, at: UUID | None = None
-) -> Admitted:
-    return await admission.admit(caller, "model", "task", at or new_id(), lambda: most)
-
-
-async def answer(admitted: Admitted, used: Quantities = WORDS) -> None:
-    await admitted.settle(admitted.priced(used))
-    admitted.end()
 
 
 async def hammer(

@@ -97,6 +97,14 @@ replies = st.one_of(
         quantities=quantities,
         timing=st.builds(inference.Timing, st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6)),
     ),
+    st.builds(inference.Chunk, counts, st.binary(), quantities),
+    st.builds(
+        inference.Ended,
+        st.sampled_from(["stop", "length", "cancelled"]),
+        counts,
+        quantities,
+        st.just(inference.Timing()),
+    ),
     st.builds(inference.Refused, st.text(), st.text(), st.integers(400, 499), st.none() | names),
     st.builds(inference.Busy, counts, st.floats(0, 1e6)),
     st.just(inference.Expired()),
@@ -115,6 +123,12 @@ def test_replies_come_back_as_they_were(reply: inference.Reply) -> None:
 )
 def test_asks_come_back_as_they_were(ask: inference.Ask) -> None:
     assert inference.decode_ask(inference.encode(ask)) == ask
+
+
+@given(ids, counts)
+def test_what_an_edge_says_of_a_stream_comes_back_as_it_was(request_id: UUID, chunks: int) -> None:
+    assert inference.cancelled(inference.cancel_subject(request_id)) == request_id
+    assert inference.decode_read(inference.encode_read(chunks)) == chunks
 
 
 def test_announcements_come_back_as_they_were() -> None:

@@ -6,9 +6,10 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
@@ -27,8 +28,12 @@ from ledger.api_keys import create_key
 from ledger.db import Connection
 from tests.waiting import PATIENCE_S, until
 
+EMPTY: Mapping[str, str] = {}
 KEY_SECRET = "a-key-secret-for-tests"
 PATH = "/v1/counted/echo"
+TASKS = ("echo", "generation")
+TOKEN_S = 0.01
+STREAM_TOKENS = 1_500  # a quarter of a minute and more
 
 
 class Customer(Struct, frozen=True):
@@ -47,29 +52,39 @@ class Asked(Struct, frozen=True):
 
 
 class CountingWorker:
-    """Answers at once, or when it is let, and writes down who asked."""
+    """Answers at once, or when it is let, and writes down who asked.
+
+    Its streams have a token each `TOKEN_S` until they are cancelled, or read too slowly.
+    """
 
     def __init__(self) -> None:
         self.asked: Counter[Asked] = Counter()
+        self.cancelled: set[UUID] = set()
+        self._read: Counter[str] = Counter()
         self.open = asyncio.Event()
         self.open.set()
         self._held: set[asyncio.Task[None]] = set()
 
     async def start(self, nats_url: str) -> Client:
         self.nats = await broker.connect(nats_url, "counting-worker")
-        await self.nats.subscribe(
-            inference.subject("counted", "echo"), queue=WORKERS, cb=self._take
-        )
+        self._inbox = self.nats.new_inbox()
+        for task in TASKS:
+            await self.nats.subscribe(
+                inference.subject("counted", task), queue=WORKERS, cb=self._take
+            )
+        await self.nats.subscribe(inference.CANCELS, cb=self._cancel)
+        await self.nats.subscribe(f"{self._inbox}.*", cb=self._hear)
         await broker.settle(self.nats)
         return self.nats
 
     async def _take(self, message: Msg) -> None:
         ask = inference.decode_ask(message.data)
         self.asked[Asked(ask.account_id, milliseconds_of(ask.request_id) // 60_000)] += 1
-        if self.open.is_set():
+        if self.open.is_set() and not ask.stream:
             await self._answer(message, ask)
         else:  # apart, so that the next one is taken
-            task = asyncio.create_task(self._answer(message, ask))
+            answering = self._stream(message, ask) if ask.stream else self._answer(message, ask)
+            task = asyncio.create_task(answering)
             self._held.add(task)
             task.add_done_callback(self._held.discard)
 
@@ -78,6 +93,28 @@ class CountingWorker:
         answer = Answered(ask.input, Quantities(input_words=3), Timing())
         with suppress(Exception):  # the broker is away: the edge will have noticed
             await message.respond(inference.encode(answer))
+
+    async def _stream(self, message: Msg, ask: Ask) -> None:
+        reply_to = f"{self._inbox}.{ask.request_id}"
+        index = 0
+        while ask.request_id not in self.cancelled and index < STREAM_TOKENS:
+            if index < self._read[reply_to] + inference.WINDOW:
+                so_far = Quantities(input_words=3, output_tokens=index + 1)
+                chunk = inference.Chunk(index, b'{"text":"more "}', so_far)
+                with suppress(Exception):
+                    await self.nats.publish(message.reply, inference.encode(chunk), reply=reply_to)
+                index += 1
+            await asyncio.sleep(TOKEN_S)
+        reason: Any = "length" if index == STREAM_TOKENS else "cancelled"
+        total = Quantities(input_words=3, output_tokens=index)
+        with suppress(Exception):
+            await message.respond(inference.encode(inference.Ended(reason, index, total, Timing())))
+
+    async def _cancel(self, message: Msg) -> None:
+        self.cancelled.add(inference.cancelled(message.subject))
+
+    async def _hear(self, message: Msg) -> None:
+        self._read[message.subject] = inference.decode_read(message.data)
 
     def by_account(self) -> Counter[UUID]:
         counts: Counter[UUID] = Counter()
@@ -154,10 +191,17 @@ class Fleet(Struct):
 
 @asynccontextmanager
 async def fleet(
-    edges: int, *, nats_url: str, database_url: str, ledger: Connection, plans: Path
+    edges: int,
+    *,
+    nats_url: str,
+    database_url: str,
+    ledger: Connection,
+    plans: Path,
+    environment: Mapping[str, str] = EMPTY,
 ) -> AsyncIterator[Fleet]:
-    """Edges until the block ends."""
+    """Edges until the block ends; `environment` is more of theirs."""
     environment = {
+        **environment,
         "TOLLGATE_NATS_URL": nats_url,
         "TOLLGATE_DATABASE_URL": database_url,
         "TOLLGATE_KEY_SECRET": KEY_SECRET,
@@ -172,7 +216,7 @@ async def fleet(
         nats = await worker.start(nats_url)
         stack.push_async_callback(nats.close)
         announced = ModelAnnounced(
-            model=ModelDeclared(name="counted", source="test:", tasks=("echo",)),
+            model=ModelDeclared(name="counted", source="test:", tasks=TASKS),
             worker_id=new_id(),
             until=time.time() + 3_600,
         )

@@ -72,5 +72,12 @@ def dawdle_after_the_commit() -> None:
     Redelivery.settle = settle_slowly  # type: ignore[method-assign]
 
 
+def meter_streams_at_their_end() -> None:
+    """The edge meters no parts of a stream, only the whole."""
+    from edge import stream  # noqa: PLC0415
+
+    stream.PART_S = WAITING_S  # type: ignore[misc]
+
+
 if sabotage := os.environ.get("SABOTAGE"):
     globals()[sabotage]()

@@ -1,0 +1,278 @@
+"""An answer that is sent piece by piece, and metered while it is sent.
+
+Every second what was delivered since is counted and metered, as a part of its own; and a
+last part before the last event. So an edge that dies leaves at most a second unbilled.
+Nothing is delivered that is not covered by every limit: when a budget is spent the
+stream ends, and its last event says so.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import msgspec
+import structlog
+from litestar.types import Receive, Send
+from msgspec import Struct
+from msgspec.structs import replace
+
+from edge import metrics, problem, sse
+from edge.admission import Reservation
+from edge.asgi import until_gone
+from edge.errors import BadReply, BudgetExhausted, DeadlinePassed, EdgeError, RateLimited
+from edge.incoming import Incoming
+from edge.metering import Meter
+from edge.workers import refusal
+from events.inference import Chunk, Ended, Reply
+from events.plans import Plan, show_money
+from events.tasks import Task
+from events.usage import NOTHING, Quantities, Usage
+
+log = structlog.get_logger()
+
+PART_S: Final = 0.8  # with what it takes to meter a part: every second
+QUIET_S: Final = 10.0  # most proxies hang up after a minute of silence
+LAST_S: Final = 10.0  # for the last event to leave, however slow its reader
+STOP_S: Final = 2.0  # for a worker to say what it did until it was told to stop
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class StreamEnd(Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """The last event of a stream that is whole, or as long as its limits allow."""
+
+    reason: str  # stop, length; budget or limit, where one of them ended it
+    usage: Quantities  # of the whole stream
+    cost: str | None = None  # in the currency's unit
+    policy: str | None = None  # the limit that ended it, if one did
+    message: str | None = None  # what to do about that
+
+
+class Going(Struct, frozen=True, kw_only=True):
+    """A request that is being streamed: what it was admitted with, and whose it is.
+
+    Args:
+        task: What was asked for.
+        plan: By which it was admitted.
+        reservation: What is set aside for it.
+        price: Adds the cost to quantities.
+        still: Asks that its caller may go on, and extends what is set aside.
+        fact: What all its parts have in common.
+        started: When, by `time.perf_counter`.
+        for_s: How long it may take.
+    """
+
+    task: Task
+    plan: Plan
+    reservation: Reservation
+    price: Callable[[Quantities], Quantities]
+    still: Callable[[], Awaitable[None]]
+    fact: Usage
+    started: float
+    for_s: float
+
+
+class Stream:
+    """One stream, from its first piece on.
+
+    Args:
+        going: The request.
+        incoming: What the worker says; there is something of it.
+        meter: Where parts are recorded.
+        headers: Of the response.
+    """
+
+    def __init__(self, going: Going, incoming: Incoming, meter: Meter, headers: Headers) -> None:
+        self._headers = [*sse.HEADERS, *headers]
+        self._going = going
+        self._incoming = incoming
+        self._meter = meter
+        self._delivered = NOTHING
+        self._metered = NOTHING
+        self._part = 0
+        self._stored: list[Usage] = []
+
+    async def deliver(self, headers: Headers, receive: Receive, send: Send) -> None:
+        """Send the response, to its end or until the caller leaves; `headers` are more of it."""
+        whole = False
+        try:
+            all_headers = [*headers, *self._headers]
+            await send({"type": "http.response.start", "status": 200, "headers": all_headers})
+            end = await self._until_end(receive, send)
+            whole = isinstance(end, Ended)
+            if end is None:
+                await self._leave()
+            else:
+                last = await self._last(end)
+                async with asyncio.timeout(LAST_S):
+                    await _send(send, last, more=False)
+        except TimeoutError:
+            log.info("stream_unread", request_id=str(self._going.fact.request_id))
+        finally:
+            if not whole:
+                await self._incoming.cancel()
+            self._incoming.close()
+            self._going.reservation.end()
+
+    async def _until_end(self, receive: Receive, send: Send) -> Ended | EdgeError | None:
+        """Send pieces and meter them; how it ended, None if the caller left."""
+        async with asyncio.TaskGroup() as tasks:
+            sending = tasks.create_task(self._send_pieces(send))
+            leaving = tasks.create_task(until_gone(receive))
+            try:
+                while True:
+                    done, _ = await asyncio.wait(
+                        {sending, leaving}, timeout=PART_S, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if leaving in done:
+                        return None
+                    if sending in done:
+                        return sending.result()
+                    try:
+                        await self._go_on()
+                    except EdgeError as error:
+                        return error
+            finally:
+                sending.cancel()
+                leaving.cancel()
+
+    async def _send_pieces(self, send: Send) -> Ended | EdgeError:
+        try:
+            while True:
+                reply = await self._next(send)
+                if not isinstance(reply, Chunk | Ended):
+                    return refusal(reply, self._going.fact.model, self._going.fact.task)
+                used = self._price(reply.quantities)
+                await self._going.reservation.cover(used)
+                self._delivered = used
+                if isinstance(reply, Ended):
+                    return reply
+                self._check(reply.piece)
+                await _send(send, sse.event(reply.piece))
+        except EdgeError as error:
+            return error
+
+    async def _next(self, send: Send) -> Reply:
+        while True:
+            try:
+                async with asyncio.timeout(QUIET_S):
+                    return await self._incoming.next()
+            except TimeoutError:
+                await _send(send, sse.COMMENT)
+
+    def _price(self, quantities: Quantities) -> Quantities:
+        """The same with its cost; it never becomes less.
+
+        Raises:
+            BadReply: it does.
+        """
+        priced = self._going.price(quantities)
+        try:
+            priced.since(self._delivered)
+        except ValueError as error:
+            raise BadReply("the model took back what it had said it used") from error
+        return priced
+
+    def _check(self, piece: bytes) -> None:
+        try:
+            self._going.task.decode_piece(piece)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            fact = self._going.fact
+            log.error("bad_reply", model=fact.model, task=fact.task, error=str(error))
+            metrics.BAD_REPLIES.labels(fact.model, fact.task).inc()
+            raise BadReply(f"{fact.model!r} gave a piece of the wrong shape") from error
+
+    async def _go_on(self) -> None:
+        """See that it may go on, and meter what was delivered since the last part.
+
+        Raises:
+            EdgeError: it may not go on.
+        """
+        if self._elapsed_s() > self._going.for_s:
+            raise DeadlinePassed("the stream took too long; ask for less at a time")
+        await self._going.still()
+        if self._delivered != self._metered:
+            await self._record(self._delivered)
+
+    async def _last(self, end: Ended | EdgeError) -> bytes:
+        """Meter what is left, then say how it ended."""
+        try:
+            await self._record(self._delivered, duration_ms=round(1_000 * self._elapsed_s()))
+        except EdgeError as error:
+            end = error
+        metrics.STREAMS.labels(end.reason if isinstance(end, Ended) else end.code).inc()
+        if isinstance(end, Ended):
+            return self._whole(end.reason)
+        if isinstance(end, BudgetExhausted):
+            return self._whole("budget", end)
+        if isinstance(end, RateLimited):
+            return self._whole("limit", end)
+        return sse.event(problem.body(end, self._going.fact.request_id), "error")
+
+    def _whole(self, reason: str, refused: EdgeError | None = None) -> bytes:
+        used = self._delivered
+        end = StreamEnd(
+            reason=reason,
+            usage=replace(used, cost=0),
+            cost=show_money(used.cost) if used.cost else None,
+            policy=refused.policy if refused else None,
+            message=refused.message if refused else None,
+        )
+        return sse.event(msgspec.json.encode(end), "end")
+
+    async def _leave(self) -> None:
+        """Nobody reads any more: stop the worker, and bill by the plan's policy."""
+        metrics.STREAMS.labels("disconnected").inc()
+        policy = self._going.plan.disconnected
+        await self._incoming.cancel()
+        try:
+            if policy == "free":
+                await self._going.reservation.settle(NOTHING)
+                for part in self._stored:
+                    self._meter.void(part)
+                return
+            if policy == "generated":
+                await self._hear_out()
+            if self._delivered != NOTHING:
+                await self._record(self._delivered, duration_ms=round(1_000 * self._elapsed_s()))
+        except EdgeError as error:
+            request_id = str(self._going.fact.request_id)
+            log.warning("part_not_metered", request_id=request_id, error=repr(error))
+
+    async def _hear_out(self) -> None:
+        """Take in all that was generated, sent or not."""
+        try:
+            async with asyncio.timeout(STOP_S):
+                while True:
+                    reply = await self._incoming.next()
+                    if not isinstance(reply, Chunk | Ended):
+                        return
+                    used = self._price(reply.quantities)
+                    await self._going.reservation.cover(used)
+                    self._delivered = used
+                    if isinstance(reply, Ended):
+                        return
+        except (TimeoutError, EdgeError) as error:
+            log.info("stream_not_heard_out", error=repr(error))
+
+    async def _record(self, used: Quantities, *, duration_ms: int = 0) -> None:
+        """Count a part, then meter it."""
+        await self._going.reservation.settle(used)
+        part = replace(
+            self._going.fact,
+            part=self._part,
+            duration_ms=duration_ms,
+            quantities=used.since(self._metered),
+        )
+        self._part += 1  # also if it fails: should it be stored after all, it is voided
+        await self._meter.record(part)
+        self._stored.append(part)
+        self._metered = used
+
+    def _elapsed_s(self) -> float:
+        return time.perf_counter() - self._going.started
+
+
+async def _send(send: Send, body: bytes, *, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": body, "more_body": more})

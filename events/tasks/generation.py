@@ -1,0 +1,101 @@
+"""Text that goes on from a text."""
+
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+from events.tasks.task import StreamedInput, Task, TaskResult, Text, read_texts
+from events.usage import Quantities
+
+MAX_TOKENS: Final = 8_192  # of one answer; a model may allow fewer
+DEFAULT_TOKENS: Final = 256
+TOKEN_CHARACTERS: Final = 64  # in one token, at most: a worker sees to it that this holds
+
+Sequence = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class GenerationInput(StreamedInput, frozen=True, kw_only=True):
+    """A text to continue; null stands for a parameter's default."""
+
+    text: Text
+    max_length: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_TOKENS)] | None,
+        Meta(description="Tokens, those of `text` included unless `length_no_input`; 256."),
+    ] = None
+    length_no_input: Annotated[
+        bool | None, Meta(description="Whether `max_length` is of what is generated alone; true.")
+    ] = None
+    end_sequence: Annotated[
+        Sequence | None, Meta(description="Stop as soon as this was generated.")
+    ] = None
+    remove_input: Annotated[
+        bool | None, Meta(description="Leave `text` out of the result; false.")
+    ] = None
+    remove_end_sequence: Annotated[
+        bool | None, Meta(description="Leave `end_sequence` out of the result; false.")
+    ] = None
+    num_return_sequences: Annotated[int, Meta(ge=1, le=8)] | None = None
+    num_beams: Annotated[int, Meta(ge=1, le=8)] | None = None
+    top_k: Annotated[
+        Annotated[int, Meta(ge=0, le=1_000)] | None,
+        Meta(description="Choose from so many tokens; 0 for all of them; 50."),
+    ] = None
+    top_p: Annotated[
+        Annotated[float, Meta(gt=0, le=1)] | None,
+        Meta(description="Choose from the likeliest that add up to this; 1.0."),
+    ] = None
+    temperature: Annotated[
+        Annotated[float, Meta(ge=0, le=5)] | None,
+        Meta(description="0 takes the likeliest token every time; 0.8."),
+    ] = None
+    repetition_penalty: Annotated[float, Meta(ge=0.1, le=10)] | None = None
+    seed: Annotated[
+        Annotated[int, Meta(ge=0, le=2**63 - 1)] | None,
+        Meta(description="The same seed and input give the same text; a random one."),
+    ] = None
+    bad_words: Annotated[
+        Annotated[list[Sequence], Meta(max_length=100)] | None,
+        Meta(description="Never generate any of these."),
+    ] = None
+
+    @property
+    def new_tokens(self) -> int:
+        """The most that may be generated, whatever the input's length."""
+        return self.max_length or DEFAULT_TOKENS
+
+
+class GenerationResult(TaskResult, frozen=True):
+    """The text, and what it took."""
+
+    generated_text: str
+    nb_generated_tokens: int
+    nb_input_tokens: int
+
+
+class GenerationPiece(TaskResult, frozen=True):
+    """What came next; the pieces' texts one after the other are the generated text."""
+
+    text: str
+
+
+def most(value: GenerationInput) -> Quantities:
+    """The most that it can use, before a tokenizer has seen it."""
+    read = read_texts([value.text])
+    return Quantities(
+        input_tokens=read.input_tokens,
+        input_words=read.input_words,
+        input_characters=read.input_characters,
+        output_tokens=value.new_tokens,
+        output_words=value.new_tokens,  # no tokenizer puts two words into a token
+        output_characters=value.new_tokens * TOKEN_CHARACTERS,
+    )
+
+
+TASK: Final = Task(
+    "generation",
+    takes=GenerationInput,
+    gives=GenerationResult,
+    example=GenerationInput(text="The three primary colours are", max_length=24),
+    most=most,
+    piece=GenerationPiece,
+)

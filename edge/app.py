@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +37,7 @@ from edge.errors import (
     MethodNotAllowed,
     NotFound,
 )
+from edge.failures import Failures
 from edge.front import Front
 from edge.gate import GateRoute, read_gates
 from edge.idempotency import Idempotency
@@ -87,6 +88,7 @@ def create_app(settings: Settings) -> ASGIApp:
     catalogue = Catalogue(client, direct, declared)
     workers = Workers(client, retry_s=settings.retry_s)
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
+    failures = Failures(meter, every_s=settings.failures_s)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -113,6 +115,7 @@ def create_app(settings: Settings) -> ASGIApp:
                         keys.note_use(pool),
                         plans.watch(),
                         admission.run(),
+                        failures.run(),
                     )
                 ]
                 metering = tasks.create_task(meter.run())
@@ -120,10 +123,7 @@ def create_app(settings: Settings) -> ASGIApp:
                     task.add_done_callback(_die_with)
                 log.info("edge_ready", epoch=str(meter.epoch), services=services)
                 yield
-                meter.close()
-                await asyncio.wait({metering}, timeout=settings.publish_timeout_s)
-                if not metering.done():
-                    meter.abandon()
+                await _settle(failures, meter, metering, settings.publish_timeout_s)
                 await admission.give_up()
                 for task in forever:
                     task.cancel()
@@ -138,6 +138,7 @@ def create_app(settings: Settings) -> ASGIApp:
         idempotency=idempotency,
         workers=workers,
         meter=meter,
+        failures=failures,
         deadline_s=settings.deadline_s,
         stream_s=settings.stream_s,
         max_body_bytes=settings.max_body_bytes,
@@ -172,8 +173,21 @@ def create_app(settings: Settings) -> ASGIApp:
     document = describe(app, endpoints, root_path=settings.root_path)
     # what a proxy says is believed: only inside our own walls
     gates = read_gates(Path(settings.gates_file)) if settings.gates_file else []
-    gate = GateRoute(gates, keys=keys, admission=admission, meter=meter)
+    gate = GateRoute(gates, keys=keys, admission=admission, meter=meter, failures=failures)
     return Front(route, gate if frame.INTERNAL in services else None, app)
+
+
+async def _settle(
+    failures: Failures, meter: Meter, metering: asyncio.Task[None], within_s: float
+) -> None:
+    """Have all that is to be stated stored, before an edge leaves."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within_s):
+            await failures.state()
+    meter.close()
+    await asyncio.wait({metering}, timeout=within_s)
+    if not metering.done():
+        meter.abandon()
 
 
 def _die_with(task: asyncio.Task[None]) -> None:

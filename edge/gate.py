@@ -21,6 +21,7 @@ from edge.admission import Admission
 from edge.asgi import Answer, header
 from edge.auth import Caller, Keys
 from edge.errors import EdgeError, NotGated
+from edge.failures import Failures
 from edge.metering import Meter
 from events.errors import WireError
 from events.usage import Quantities, Usage
@@ -81,12 +82,19 @@ class GateRoute:
     """Says whether a request that a proxy holds may pass, and counts it."""
 
     def __init__(
-        self, gates: Sequence[Gate], *, keys: Keys, admission: Admission, meter: Meter
+        self,
+        gates: Sequence[Gate],
+        *,
+        keys: Keys,
+        admission: Admission,
+        meter: Meter,
+        failures: Failures,
     ) -> None:
         self._gates = gates
         self._keys = keys
         self._admission = admission
         self._meter = meter
+        self._failures = failures
 
     async def answer(self, request_id: UUID, scope: Scope) -> Answer:
         """Who is let through; once this returns, its usage event is durable.
@@ -97,6 +105,13 @@ class GateRoute:
         """
         caller = await self._keys.authenticate(header(scope, b"authorization"))
         gate = self._gate(_uri(scope))
+        try:
+            return await self._answer(caller, gate, request_id)
+        except EdgeError as error:
+            self._failures.note(caller, gate.name, TASK, error)
+            raise
+
+    async def _answer(self, caller: Caller, gate: Gate, request_id: UUID) -> Answer:
         self._admission.require(caller, gate.name, TASK)
         admitted = await self._admission.admit(caller, gate.name, TASK, request_id, lambda: ONE)
         try:

@@ -20,6 +20,7 @@ from edge.auth import Caller, Keys
 from edge.catalogue import Catalogue
 from edge.endpoint import Endpoint, Perspective
 from edge.errors import BadReply, EdgeError, InvalidParameter, MethodNotAllowed, UnknownTask
+from edge.failures import Failures
 from edge.idempotency import Idempotency
 from edge.input import decode_input
 from edge.metering import Meter
@@ -89,6 +90,7 @@ class InferenceRoute:
         idempotency: Idempotency,
         workers: Workers,
         meter: Meter,
+        failures: Failures,
         deadline_s: float,
         stream_s: float,
         max_body_bytes: int,
@@ -100,6 +102,7 @@ class InferenceRoute:
         self._idempotency = idempotency
         self._workers = workers
         self._meter = meter
+        self._failures = failures
         self._deadline_s = deadline_s
         self._stream_s = stream_s
         self._max_body_bytes = max_body_bytes
@@ -125,6 +128,15 @@ class InferenceRoute:
         if scope.get("method") != "POST":
             raise MethodNotAllowed("send a POST with the task's input as JSON")
         caller = await self._keys.authenticate(header(scope, b"authorization"))
+        try:
+            return await self._answer(caller, target, request_id, scope, receive)
+        except EdgeError as error:
+            self._failures.note(caller, target.model, target.task, error)
+            raise
+
+    async def _answer(
+        self, caller: Caller, target: Called, request_id: UUID, scope: Scope, receive: Receive
+    ) -> Answer | Stream:
         task = self._task(target)
         self._admission.require(caller, target.model, target.task)
         body = await read_body(scope, receive, self._max_body_bytes)
@@ -167,7 +179,7 @@ class InferenceRoute:
                 _check(answered, target, task)
             quantities = admitted.priced(answered.quantities)
             await admitted.settle(quantities)
-            duration_ms = round((time.perf_counter() - started) * 1_000)
+            duration_ms = max(1, round((time.perf_counter() - started) * 1_000))
             await self._meter.record(_fact(call, ask.request_id, quantities, duration_ms))
         except EdgeError as error:
             error.headers = admitted.headers()

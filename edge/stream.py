@@ -198,7 +198,7 @@ class Stream:
     async def _last(self, end: Ended | EdgeError) -> bytes:
         """Meter what is left, then say how it ended."""
         try:
-            await self._record(self._delivered, duration_ms=round(1_000 * self._elapsed_s()))
+            await self._record(self._delivered, duration_ms=self._duration_ms())
         except EdgeError as error:
             end = error
         metrics.STREAMS.labels(end.reason if isinstance(end, Ended) else end.code).inc()
@@ -235,7 +235,7 @@ class Stream:
             if policy == "generated":
                 await self._hear_out()
             if self._delivered != NOTHING:
-                await self._record(self._delivered, duration_ms=round(1_000 * self._elapsed_s()))
+                await self._record(self._delivered, duration_ms=self._duration_ms())
         except EdgeError as error:
             request_id = str(self._going.fact.request_id)
             log.warning("part_not_metered", request_id=request_id, error=repr(error))
@@ -269,6 +269,9 @@ class Stream:
         await self._meter.record(part)
         self._stored.append(part)
         self._metered = used
+
+    def _duration_ms(self) -> int:
+        return max(1, round(1_000 * self._elapsed_s()))  # 0 is of a part that is not the last
 
     def _elapsed_s(self) -> float:
         return time.perf_counter() - self._going.started

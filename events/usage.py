@@ -62,7 +62,9 @@ class Usage(Struct, frozen=True, kw_only=True):
     model: str
     task: str
     status: Annotated[int, Meta(ge=100, le=599)] = 200  # as the caller saw it
-    duration_ms: Count = 0  # from the whole body to the whole answer, at the edge; of a last part
+    #: From the whole body to the whole answer, at the edge; 1 or more, and 0 for what is no
+    #: answer: a part of a stream that is not its last, or errors.
+    duration_ms: Count = 0
     quantities: Quantities
 
     @property

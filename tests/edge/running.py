@@ -115,6 +115,7 @@ async def running(
         deadline_s=PATIENCE_S,
         retry_s=PATIENCE_S,
         publish_timeout_s=PATIENCE_S,
+        failures_s=3_600.0,  # those who count events count answers
     )
     port = free_port()
     server = Server(

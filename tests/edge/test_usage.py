@@ -6,11 +6,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from msgspec.structs import replace
+from nats.aio.client import Client
 
+from events import usage
+from events.ids import new_id
+from events.usage import Usage
 from ledger.db import Connection
 from ledger.usage import fold_usage
-from tests.edge.running import ADMIN_TOKEN, Edge
+from tests.edge.running import ADMIN_TOKEN, Edge, running
 from tests.usage import a_usage, recorded
+from tests.waiting import PATIENCE_S, until
 
 
 async def used(edge: Edge, ledger: Connection) -> None:
@@ -121,3 +126,48 @@ async def test_what_cannot_be_meant_is_a_400_that_names_it(
 
     assert response.status_code == 400, response.text
     assert response.json()["error"]["param"] == param, response.text
+
+
+async def test_refused_requests_are_counted_together_by_kind(
+    nats: Client, nats_url: str, database_url: str, ledger: Connection
+) -> None:
+    async with running(nats, nats_url, database_url, ledger, failures_s=0.05) as edge:
+        await edge.announce()
+        async with edge.client() as client:
+            for _ in range(3):
+                await client.post("/v1/rogue/echo", json={"text": ""})
+                await client.post(f"/v1/{new_id()}/echo", json={"text": "a"})
+            await client.post("/v1/rogue/nothing", json={})
+        await until(lambda: _errors(edge, 7))
+        found = {(one.model, one.task, one.status): one for one in await _stated(edge)}
+
+    assert set(found) == {
+        ("rogue", "echo", 422),
+        ("unknown", "unknown", 404),
+        ("rogue", "unknown", 404),
+    }
+    assert all(one.quantities.requests == 0 for one in found.values())
+    assert {one.account_id for one in found.values()} == {edge.account.id}
+
+
+async def test_what_was_refused_last_is_stated_when_an_edge_leaves(
+    nats: Client, nats_url: str, database_url: str, ledger: Connection
+) -> None:
+    async with running(nats, nats_url, database_url, ledger) as edge:
+        await edge.announce()
+        async with edge.client() as client:
+            await client.post("/v1/rogue/echo", json={})
+        before = await edge.metered()
+
+    assert (before, await edge.metered()) == (0, 1)
+
+
+async def _errors(edge: Edge, number: int) -> bool:
+    return sum(one.quantities.errors for one in await _stated(edge)) == number
+
+
+async def _stated(edge: Edge) -> list[Usage]:
+    subscription = await edge.nats.jetstream().subscribe(usage.SUBJECTS, ordered_consumer=True)
+    messages = [await subscription.next_msg(PATIENCE_S) for _ in range(await edge.metered())]
+    await subscription.unsubscribe()
+    return [usage.decode(message.data).data for message in messages]

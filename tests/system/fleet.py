@@ -210,6 +210,7 @@ async def fleet(
         "TOLLGATE_DEADLINE_S": "5",
         "TOLLGATE_PUBLISH_TIMEOUT_S": "2",
         "TOLLGATE_DRAIN_S": "5",
+        "TOLLGATE_FAILURES_S": "3600",
     }
     worker = CountingWorker()
     async with AsyncExitStack() as stack:

@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, Final
 
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error
 
+from consumers import metrics
+from consumers.audits import keep_audited
 from consumers.budgets import BUDGET_WEBHOOKS
 from consumers.clearing import keep_clear
 from consumers.consumer import Consumer
@@ -40,6 +43,8 @@ class App:
 
         Waits for NATS and PostgreSQL where they are away, at the start and later.
         """
+        if self._settings.metrics_address:
+            metrics.serve(self._settings.metrics_address)
         async with asyncio.TaskGroup() as tasks:
             work = tasks.create_task(self._work())
             await stop.wait()
@@ -58,7 +63,7 @@ class App:
             *[STRIPE_JOURNAL] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        connections = len(consumers) + 1  # and the relay's
+        connections = len(consumers) + 2  # and the relay's, and the audit's
         async with _pool(self._settings.database_url, maximum=connections) as pool:
             await broker.connect(
                 self._settings.nats_url,
@@ -80,6 +85,15 @@ class App:
                 tasks.create_task(consumer.work(self._connection, pool, pull))
             tasks.create_task(keep_clear(self._connection, self._stopping))
             tasks.create_task(Relay(self._connection, pool).work(self._stopping))
+            if self._settings.audit_s:
+                auditing = keep_audited(
+                    self._connection,
+                    pool,
+                    self._stopping,
+                    every_s=self._settings.audit_s,
+                    kept=timedelta(days=self._settings.usage_retention_days),
+                )
+                tasks.create_task(auditing)
 
     async def _renew(self) -> None:
         for pull in self._pulls:

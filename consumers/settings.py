@@ -13,6 +13,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     usage_workers: Annotated[int, Meta(ge=1)] = 2  # batches at once: one is read as one is written
     stripe_workers: Annotated[int, Meta(ge=1)] = 1
     linger_s: Annotated[float, Meta(ge=0, le=5)] = 0.2  # what a batch waits to fill: fewer commits
+    audit_s: Annotated[float, Meta(ge=0)] = 3_600.0  # between two verifications; 0: never
+    usage_retention_days: Annotated[float, Meta(gt=0)] = 90.0  # for which events are kept
+    metrics_address: str = ""  # host:port of Prometheus' metrics; none without it
     drain_s: Annotated[float, Meta(gt=0)] = 20.0  # from SIGTERM to the last acknowledgement
 
     def __repr__(self) -> str:

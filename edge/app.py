@@ -47,6 +47,7 @@ from edge.plans import RunningPlans
 from edge.reports import read_asked
 from edge.route import InferenceRoute
 from edge.settings import Settings
+from edge.tally import Tally
 from edge.workers import Workers
 from events import broker, streams
 from events.direct import Direct
@@ -65,6 +66,7 @@ STREAMS: Final = (
     streams.LIMITS,
     streams.QUOTAS,
     streams.IDEMPOTENCY,
+    streams.EDGES,
 )
 HOLD_SLACK_S: Final = 10.0
 
@@ -88,6 +90,7 @@ def create_app(settings: Settings) -> ASGIApp:
     catalogue = Catalogue(client, direct, declared)
     workers = Workers(client, retry_s=settings.retry_s)
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
+    tally = Tally(client, meter)
     failures = Failures(meter, every_s=settings.failures_s)
 
     @asynccontextmanager
@@ -116,6 +119,7 @@ def create_app(settings: Settings) -> ASGIApp:
                         plans.watch(),
                         admission.run(),
                         failures.run(),
+                        tally.run(),
                     )
                 ]
                 metering = tasks.create_task(meter.run())
@@ -124,6 +128,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 log.info("edge_ready", epoch=str(meter.epoch), services=services)
                 yield
                 await _settle(failures, meter, metering, settings.publish_timeout_s)
+                await tally.tell()
                 await admission.give_up()
                 for task in forever:
                     task.cancel()

@@ -29,6 +29,7 @@ import msgspec
 import nats.errors
 import structlog
 from msgspec import Struct
+from msgspec.structs import replace
 from nats.aio.client import Client
 
 from edge import metrics
@@ -52,6 +53,7 @@ _BATCH_BROKEN: Final = 10176  # members missing, or too many batches open: none 
 
 
 class _Reply(Struct):
+    duplicate: bool = False
     error: "_Error | None" = None
 
 
@@ -78,19 +80,26 @@ class _Outcome(Struct, frozen=True):
     fate: _Fate
     code: int = 0
     reason: str = ""
+    repeat: bool = False  # it was stored before, and not by us
 
 
 class _Entry:
     """One event on its way: a record that somebody waits for, or a void."""
 
-    __slots__ = ("patience", "settled", "usage")
+    __slots__ = ("again", "patience", "settled", "usage")
 
     def __init__(
-        self, fact: Usage, *, settled: asyncio.Future[None] | None, patience: float
+        self,
+        fact: Usage,
+        *,
+        settled: asyncio.Future[None] | None,
+        patience: float,
+        again: bool = False,
     ) -> None:
         self.usage = fact
         self.settled = settled  # None: a void, for which nobody waits
         self.patience = patience  # until then, by the monotonic clock
+        self.again = again  # another edge may have stored it
 
     @property
     def given_up(self) -> bool:
@@ -129,8 +138,12 @@ class Meter:
         self._closing = False
         self._abandoned = False
 
-    async def record(self, fact: Usage) -> None:
+    async def record(self, fact: Usage, *, again: bool = False) -> None:
         """Return once the event is durable, and only then.
+
+        Args:
+            fact: What to state.
+            again: Whether another edge may have stated it before it died.
 
         Raises:
             MeterFull: the stream is at its limit; nothing was stored.
@@ -142,7 +155,7 @@ class Meter:
             raise NotMetered(message, retry_after_s=1)
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(
-            _Entry(fact, settled=settled, patience=self._clock() + self._patience_s)
+            _Entry(fact, settled=settled, patience=self._clock() + self._patience_s, again=again)
         )
         self._arrived.set()
         await settled
@@ -175,6 +188,11 @@ class Meter:
         log.error("metering_abandoned", waiting=self.unsettled)
 
     @property
+    def sequence(self) -> int:
+        """The last number that was given; all up to it are stored."""
+        return self._sequence
+
+    @property
     def unsettled(self) -> int:
         """Events that wait for their unit."""
         return len(self._waiting)
@@ -184,8 +202,14 @@ class Meter:
         entries: list[_Entry] = []
         while self._waiting and len(entries) < MAX_BATCH:
             entry = self._waiting.popleft()
-            if not entry.given_up:
-                entries.append(entry)
+            if entry.given_up:
+                continue
+            if entry.again and entries:  # alone, or nobody could tell whether it was stored before
+                self._waiting.appendleft(entry)
+                break
+            entries.append(entry)
+            if entry.again:
+                break
         return entries
 
     def _freeze(self, entries: Sequence[_Entry]) -> list[_Message]:
@@ -204,7 +228,8 @@ class Meter:
             outcome = await self._commit(unit, entries)
         metrics.METER_UNIT.observe(len(unit))
         if outcome.fate is _Fate.STORED:
-            self._sequence += len(unit)
+            if not outcome.repeat:  # else the number was not used
+                self._sequence += len(unit)
             for entry in entries:
                 self._stored(entry)
             return
@@ -236,7 +261,7 @@ class Meter:
             if outcome.fate is _Fate.SEEN:  # an earlier attempt got through, at least in part
                 return await self._commit_singly(unit, entries)
             if outcome.fate is _Fate.STORED:
-                return outcome
+                return replace(outcome, repeat=outcome.repeat and not uncertain)
             if outcome.fate is _Fate.REFUSED and not uncertain:
                 return outcome
             uncertain = uncertain or outcome.fate is _Fate.UNKNOWN
@@ -315,15 +340,15 @@ class Meter:
             reply = await self._connection.request(
                 message.subject, message.payload, timeout=self._ack_timeout_s, headers=headers
             )
-            error = _reply.decode(reply.data).error
+            answer = _reply.decode(reply.data)
         except (nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError) as away:
             return _Outcome(_Fate.REFUSED, reason=repr(away))  # never left, or nobody was there
         except (nats.errors.Error, OSError, TimeoutError, msgspec.DecodeError) as unknown:
             return _Outcome(_Fate.UNKNOWN, reason=repr(unknown))
-        if error is None:
-            return _Outcome(_Fate.STORED)
-        fate = _FATES.get(error.err_code, _Fate.REFUSED)
-        return _Outcome(fate, error.err_code, error.description)
+        if answer.error is None:
+            return _Outcome(_Fate.STORED, repeat=answer.duplicate)
+        fate = _FATES.get(answer.error.err_code, _Fate.REFUSED)
+        return _Outcome(fate, answer.error.err_code, answer.error.description)
 
 
 def _backoff(attempt: int) -> float:

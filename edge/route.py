@@ -180,7 +180,8 @@ class InferenceRoute:
             quantities = admitted.priced(answered.quantities)
             await admitted.settle(quantities)
             duration_ms = max(1, round((time.perf_counter() - started) * 1_000))
-            await self._meter.record(_fact(call, ask.request_id, quantities, duration_ms))
+            fact = _fact(call, ask.request_id, quantities, duration_ms)
+            await self._meter.record(fact, again=ask.request_id != request_id)
         except EdgeError as error:
             error.headers = admitted.headers()
             raise

@@ -22,7 +22,7 @@ from nats.js.api import (
 )
 from nats.js.errors import BadRequestError, NotFoundError, ServerError
 
-from events import accounts, budgets, counters, models, stripe, usage
+from events import accounts, audits, budgets, counters, edges, models, stripe, usage
 from events.errors import StreamMissing, StreamUnfit
 
 DAY_S: Final = 86_400
@@ -38,6 +38,8 @@ RATES: Final = counters.RATES
 LIMITS: Final = counters.LIMITS
 QUOTAS: Final = counters.QUOTAS
 BUDGETS: Final = "BUDGETS"
+EDGES: Final = "EDGES"
+AUDITS: Final = "AUDITS"
 
 USAGE_EVENT_BYTES: Final = 800  # measured, with its headers: docs/benchmarks.md
 MAX_BATCH: Final = 1_000  # messages of one atomic batch; the broker's limit
@@ -114,6 +116,10 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
     rates_stream = _counters(RATES, counters.RATES_SUBJECTS, max_age_s=counters.KEPT_S)
     rates_stream.persist_mode = PersistMode.ASYNC  # six times the rate; see events/counters.py
     budgets_stream = _stream(BUDGETS, budgets.SUBJECTS, max_bytes=128 * MIB, max_age_s=30 * DAY_S)
+    edges_stream = _stream(EDGES, edges.SUBJECTS, max_bytes=64 * MIB, max_age_s=90 * DAY_S)
+    edges_stream.max_msgs_per_subject = 1  # the last word of each start of an edge
+    edges_stream.discard = DiscardPolicy.OLD
+    audits_stream = _stream(AUDITS, audits.SUBJECTS, max_bytes=64 * MIB, max_age_s=365 * DAY_S)
     # full, it refuses, and requests with an Idempotency-Key get 503
     idempotency_stream = _stream(
         IDEMPOTENCY, "$KV.idempotency.>", max_bytes=1_024 * MIB, max_age_s=DAY_S
@@ -131,6 +137,8 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
         limits_stream,
         quotas_stream,
         budgets_stream,
+        edges_stream,
+        audits_stream,
         idempotency_stream,
     )
 

@@ -1,5 +1,6 @@
 """What can go wrong with the ledger, sorted by what the caller should do."""
 
+from datetime import datetime
 from uuid import UUID
 
 
@@ -37,6 +38,18 @@ class BadQuestion(LedgerError):
     def __init__(self, param: str, message: str) -> None:
         super().__init__(message)
         self.param = param
+
+
+class NothingToRebuildFrom(LedgerError):
+    """Totals cannot be added up anew: their events are gone."""
+
+    def __init__(self, hour: datetime, kept_since: datetime | None = None) -> None:
+        kept = f"; all are kept since {kept_since:%Y-%m-%d %H:%M}" if kept_since else ""
+        super().__init__(
+            f"the events of {hour:%Y-%m-%d %H:%M} UTC are gone{kept}; "
+            f"its totals are all that is left of them, and stay"
+        )
+        self.hour = hour
 
 
 class MigrationFailed(LedgerError):

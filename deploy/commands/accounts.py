@@ -5,10 +5,10 @@ from uuid import UUID
 
 import typer
 
-from deploy.commands.ledger import ask
 from deploy.commands.money import amount_of
 from deploy.commands.output import AsJson, show
 from deploy.commands.plans import running_plans
+from deploy.commands.servers import ask
 from events.plans import DEFAULT
 from ledger import accounts
 

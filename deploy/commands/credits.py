@@ -6,9 +6,9 @@ from uuid import UUID
 import typer
 from msgspec import Struct
 
-from deploy.commands.ledger import ask
 from deploy.commands.money import amount_of
 from deploy.commands.output import AsJson, print_json, show
+from deploy.commands.servers import ask
 from events.plans import show_money
 from ledger import accounts
 from ledger.accounts import Credit

@@ -7,8 +7,8 @@ from uuid import UUID
 import typer
 from msgspec import Struct
 
-from deploy.commands.ledger import ask
 from deploy.commands.output import AsJson, print_json, show
+from deploy.commands.servers import ask
 from deploy.environment import environment_for_commands, read_settings
 from deploy.errors import DeployError
 from edge.settings import Secret

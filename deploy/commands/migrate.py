@@ -5,8 +5,9 @@ import os
 
 from msgspec import Struct
 
+from deploy.commands.servers import connected
 from deploy.environment import read_settings
-from events import broker, streams
+from events import streams
 from events.streams import MIB, Sizes
 from ledger.migrate import migrate
 
@@ -32,11 +33,8 @@ async def run_migrations() -> None:
         usage_days=settings.usage_stream_days,
         stripe_bytes=settings.stripe_stream_mib * MIB,
     )
-    async with asyncio.timeout(settings.connect_timeout_s):
-        client = await broker.connect(settings.nats_url, "tollgate-migrate")
-    try:
+    within_s = settings.connect_timeout_s
+    async with connected(settings.nats_url, "tollgate-migrate", timeout_s=within_s) as client:
         made = await streams.prepare(client, sizes)
-    finally:
-        await client.close()
     print("streams:", ", ".join(str(info.config.name) for info in made))
     print(streams.disk_estimate(sizes))

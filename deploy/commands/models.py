@@ -6,14 +6,11 @@ from pathlib import Path
 from msgspec import Struct
 
 from deploy.commands.output import AsJson, show
+from deploy.commands.servers import connected
 from deploy.environment import environment_for_commands, read_settings
-from deploy.errors import DeployError
 from edge.catalogue import Catalogue
-from events import broker
 from events.direct import Direct
 from events.models import read_models
-
-CONNECT_S = 5.0
 
 
 class ModelsSettings(Struct, frozen=True, kw_only=True):
@@ -32,10 +29,6 @@ class _Row(Struct, frozen=True, kw_only=True):
     device: str
 
 
-class BrokerSilent(DeployError):
-    """NATS does not answer."""
-
-
 def list_models(*, as_json: AsJson = False) -> None:
     """List the declared models, and whether workers serve them now."""
     settings = read_settings(ModelsSettings, environment_for_commands())
@@ -45,16 +38,11 @@ def list_models(*, as_json: AsJson = False) -> None:
 
 async def _rows(settings: ModelsSettings) -> list[_Row]:
     declared = read_models(Path(settings.models_file)) if settings.models_file else {}
-    try:
-        async with asyncio.timeout(CONNECT_S):
-            client = await broker.connect(settings.nats_url, "tollgate-models")
-    except TimeoutError as error:
-        raise BrokerSilent("no NATS server answers at TOLLGATE_NATS_URL") from error
-    direct = Direct(client)
-    await direct.start()
-    catalogue = Catalogue(client, direct, declared)
-    await catalogue.catch_up()
-    await client.close()
+    async with connected(settings.nats_url, "tollgate-models") as client:
+        direct = Direct(client)
+        await direct.start()
+        catalogue = Catalogue(client, direct, declared)
+        await catalogue.catch_up()
     return [
         _Row(
             name=state.model.name,

@@ -1,24 +1,29 @@
 """`tollgate usage`."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
 import typer
 from msgspec.structs import asdict, replace
+from nats.aio.client import Client
 
-from deploy.commands.ledger import ask
+from consumers.verification import Verifier
 from deploy.commands.output import AsJson, print_json, show_table
+from deploy.commands.servers import ask, ask_both
 from deploy.errors import DeployError
+from events.audits import UsageAudited
 from events.plans import show_money
 from ledger.accounts import list_accounts
 from ledger.db import Connection
 from ledger.questions import MAX_ROWS, Wanted, read_question
 from ledger.reports import QUANTITIES, Bucket, Group, Quantity, Report, Row, report_usage
+from ledger.verification import HOUR, full_hour, rebuild_totals
 
 app = typer.Typer(help="Show what was used.", invoke_without_command=True)
 
+KEPT_DAYS = "TOLLGATE_USAGE_RETENTION_DAYS"
 BAR = 24  # characters of the chart's longest bar
 
 _FIELDS = {"account": "account_id", "key": "key_id"}
@@ -80,6 +85,70 @@ def show_usage(
     show_table(*_table(rows, groups, chart, latency=latency))
     if report.has_more:
         print(f"There is more: these are {limit}; see --limit.")
+
+
+@app.command("verify")
+def verify(
+    *,
+    since: Annotated[
+        datetime | None, typer.Option("--from", help="All that is kept, if not told.")
+    ] = None,
+    until: Annotated[datetime | None, typer.Option("--to")] = None,
+    kept_days: Annotated[
+        float, typer.Option(help="For how long events are kept.", envvar=KEPT_DAYS)
+    ] = 90.0,
+    ledger_only: Annotated[
+        bool, typer.Option("--ledger-only", help="Do not read the stream as well.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare totals, events, the stream and what edges counted; say exactly what is wrong."""
+    now = datetime.now(UTC)
+    kept_since = now - timedelta(days=kept_days)
+
+    async def look(ledger: Connection, nats: Client) -> UsageAudited:
+        verifier = Verifier(
+            nats,
+            ledger,
+            since=_utc(since) or kept_since,
+            until=_utc(until) or now,
+            kept_since=kept_since,
+        )
+        return await verifier.verify(read_stream=not ledger_only)
+
+    found = ask_both(look)
+    if as_json:
+        print_json(found)
+    else:
+        for finding in found.findings:
+            print(f"{finding.kind}: {finding.what}")
+        print(f"{found.missing:,} missing, {found.double:,} double of {found.events:,}")
+    if not found.balanced:
+        raise typer.Exit(1)
+
+
+@app.command("rebuild")
+def rebuild(
+    *,
+    since: Annotated[datetime, typer.Option("--from", help="From the start of its hour.")],
+    until: Annotated[
+        datetime | None, typer.Option("--to", help="To the start of its hour; now, if not told.")
+    ] = None,
+    kept_days: Annotated[
+        float, typer.Option(help="For how long events are kept.", envvar=KEPT_DAYS)
+    ] = 90.0,
+) -> None:
+    """Add totals up anew from their events, while usage goes on."""
+    now = datetime.now(UTC)
+    first = full_hour(_utc(since) or now)
+    last = full_hour(_utc(until) or now + HOUR)
+    kept_since = now - timedelta(days=kept_days)
+    rows = ask(lambda connection: rebuild_totals(connection, first, last, kept_since=kept_since))
+    print(f"{rows:,} totals from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC are rebuilt")
+
+
+def _utc(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=UTC) if time is not None and time.tzinfo is None else time
 
 
 def _table(

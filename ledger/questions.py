@@ -86,7 +86,7 @@ def _range(wanted: Wanted, now: datetime) -> tuple[datetime, datetime]:
     until = _known("to", wanted.until or now)
     before = _end(bucket, until)
     if wanted.since is None:
-        since = first = _back(bucket, before, _USUAL[bucket])
+        since = first = _back(bucket, before, _usual(bucket, latency=wanted.latency))
     else:
         since = _known("from", wanted.since)
         first = _start(bucket, since)
@@ -125,6 +125,13 @@ def read_page(page: str) -> Position:
         raise BadQuestion("page", message)
     _known("page", position.bucket)
     return position
+
+
+def _usual(bucket: Bucket, *, latency: bool) -> int:
+    """How many buckets are meant where nobody says it."""
+    if latency and bucket in _LENGTHS:
+        return min(_USUAL[bucket], OF_EVENTS // _LENGTHS[bucket])
+    return _USUAL[bucket]
 
 
 def _groups(names: Sequence[str]) -> Sequence[Group]:

@@ -18,7 +18,7 @@ from events.plans import show_money
 from ledger.accounts import list_accounts
 from ledger.db import Connection
 from ledger.questions import MAX_ROWS, Wanted, read_question
-from ledger.reports import QUANTITIES, Bucket, Group, Quantity, Report, Row, report_usage
+from ledger.reports import QUANTITIES, Bucket, Quantity, Report, Row, report_usage
 from ledger.verification import HOUR, full_hour, rebuild_totals
 
 app = typer.Typer(help="Show what was used.", invoke_without_command=True)
@@ -45,14 +45,18 @@ def show_usage(
     since: Annotated[datetime | None, typer.Option("--from")] = None,
     until: Annotated[datetime | None, typer.Option("--to")] = None,
     by: Annotated[
-        list[Group] | None, typer.Option(help="Tell these apart; may be there several times.")
+        list[str] | None,
+        typer.Option(help="Tell these apart: model, task, key, status, account; several, too."),
     ] = None,
     top: Annotated[
-        Quantity | None, typer.Option(help="The largest by this, in place of the newest.")
+        Quantity | None,
+        typer.Option(metavar="QUANTITY", help="The largest by this, in place of the newest."),
     ] = None,
-    chart: Annotated[Quantity, typer.Option(help="What the bars show.")] = "requests",
+    chart: Annotated[
+        Quantity, typer.Option(metavar="QUANTITY", help="What the bars show.")
+    ] = "requests",
     latency: Annotated[
-        bool, typer.Option(help="How long answers took, in ms; of a day at most.")
+        bool, typer.Option("--latency", help="How long answers took, in ms; of a day at most.")
     ] = False,
     limit: Annotated[int, typer.Option(min=1, max=MAX_ROWS)] = 100,
     as_json: AsJson = False,

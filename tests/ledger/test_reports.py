@@ -182,6 +182,8 @@ def test_what_is_not_said_is_filled_in_and_ranges_are_of_whole_buckets() -> None
     assert found() == ("2026-03-01 00:00", "2026-04-01 00:00")
     assert found(bucket="month") == ("2025-03-01 00:00", "2026-04-01 00:00")
     assert found(bucket="year") == ("2017-01-01 00:00", "2027-01-01 00:00")
+    assert found(latency=True) == ("2026-03-31 00:00", "2026-04-01 00:00")
+    assert found(bucket="hour", latency=True) == ("2026-03-30 23:00", "2026-03-31 23:00")
     tokyo = datetime.fromisoformat("2026-03-01T01:30:00+09:00")
     assert found(bucket="hour", since=tokyo, until=tokyo + timedelta(minutes=1)) == (
         "2026-02-28 16:00",

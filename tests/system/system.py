@@ -120,7 +120,8 @@ class System(Struct, kw_only=True):
 
 def sabotaged(home: Path, sabotage: str) -> dict[str, str]:
     return {
-        "PYTHONPATH": str(SABOTEUR),
+        # the project, too: it is the one beside these tests that is to be broken
+        "PYTHONPATH": os.pathsep.join((str(SABOTEUR), str(SABOTEUR.parents[2]))),
         "SABOTAGE": sabotage,
         "SABOTAGE_ARMED": str(home / "armed"),
     }

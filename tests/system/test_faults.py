@@ -9,12 +9,16 @@ wrong, or the test would prove nothing.
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 from msgspec import Struct
 
+from consumers.verification import Verifier
+from ledger.db import Connection
 from tests.system.load import Load, under_load
 from tests.system.system import System, echoing
 from tests.waiting import PATIENCE_S, until
@@ -28,6 +32,7 @@ class Books(Struct):
     billed: Counter[UUID]  # how often each request is billed; voids take one away
     events: int
     totals: int
+    wrong: Sequence[str]  # what a verification has to say
 
 
 async def read_books(system: System, load: Load) -> Books:
@@ -40,12 +45,29 @@ async def read_books(system: System, load: Load) -> Books:
         totals = await connection.fetchval(
             "SELECT coalesce(sum(requests), 0) FROM usage_totals WHERE key_id = $1", load.key_id
         )
+        wrong = await verify(system, connection)
     finally:
         await connection.close()
     billed: Counter[UUID] = Counter()
     for row in rows:
         billed[row["request_id"]] += row["requests"]
-    return Books(billed=billed, events=sum(row["requests"] for row in rows), totals=int(totals))
+    events = sum(row["requests"] for row in rows)
+    return Books(billed=billed, events=events, totals=int(totals), wrong=wrong)
+
+
+async def verify(system: System, connection: Connection) -> Sequence[str]:
+    """What `tollgate usage verify` would say."""
+    broker, now = await system.broker(), datetime.now(UTC)
+    verifier = Verifier(
+        broker,
+        connection,
+        since=now - timedelta(days=1),
+        until=now + timedelta(hours=1),
+        kept_since=now - timedelta(days=90),
+    )
+    found = await verifier.verify(read_stream=True)
+    await broker.close()
+    return [f"{one.kind}: {one.what}" for one in found.findings]
 
 
 def check(load: Load, books: Books) -> None:
@@ -58,6 +80,7 @@ def check(load: Load, books: Books) -> None:
     assert not set(load.refused) & billed, "a refused request is billed"
     assert len(billed - answered) <= load.broken, "more is billed than was asked"
     assert books.totals == books.events == len(billed), "totals are not the sum of events"
+    assert not books.wrong, books.wrong
 
 
 async def kill_under_load(system: System, name: str) -> Load:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -144,6 +145,15 @@ async def test_commands_find_the_system_and_print_tables_or_json(
     arguments = ("usage", "--account", system.account_id, "--json")
     status, output, _ = await tollgate(*arguments, home=home)
     assert sum(bucket["requests"] for bucket in json.loads(output)) >= 1
+    status, output, _ = await tollgate("usage", "--all", "--by", "model", "--latency", home=home)
+    assert (status, "echo" in output, "█" in output) == (0, True, True)
+    status, output, errors = await tollgate("usage", "verify", home=home)
+    assert status == 0, (output, errors)
+    assert output.splitlines()[-1].startswith("0 missing, 0 double of ")
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
+    status, output, errors = await tollgate("usage", "rebuild", "--from", today, home=home)
+    assert status == 0, errors
+    assert "are rebuilt" in output
 
 
 async def test_a_command_that_fails_says_why_in_one_line(system: System) -> None:

@@ -192,8 +192,8 @@ async def rebuild_totals(
     if gone is not None:
         raise NothingToRebuildFrom(gone)
     rows = 0
-    for number in range((until - since) // HOUR):
-        hour = since + number * HOUR
+    for found in await connection.fetch(_SQL["hours"], since, until, timeout=PATIENCE_S):
+        hour = found["hour"]
         async with connection.transaction():
             await connection.execute("LOCK TABLE usage_totals IN EXCLUSIVE MODE")
             await connection.execute(_SQL["forget_totals"], hour, hour + HOUR)

@@ -97,6 +97,17 @@ WHERE hour >= $1 AND hour < $2
 ORDER BY hour
 LIMIT 1;
 
+-- name: hours
+-- Those of which there is anything.
+SELECT date_trunc('hour', started_at, 'UTC') AS hour
+FROM usage_events
+WHERE started_at >= $1 AND started_at < $2
+UNION
+SELECT hour
+FROM usage_totals
+WHERE hour >= $1 AND hour < $2
+ORDER BY hour;
+
 -- name: forget_totals
 DELETE FROM usage_totals WHERE hour >= $1 AND hour < $2;
 

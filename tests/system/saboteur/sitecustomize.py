@@ -29,10 +29,10 @@ def publish_after_answering() -> None:
     record = Meter.record
     late = set()
 
-    async def record_later(meter: Meter, fact: Any) -> None:
+    async def record_later(meter: Meter, fact: Any, **options: Any) -> None:
         async def later() -> None:
             await moment()
-            await record(meter, fact)
+            await record(meter, fact, **options)
 
         task = asyncio.create_task(later())
         late.add(task)

@@ -9,7 +9,7 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from deploy.commands import accounts, keys, models, plans, usage
+from deploy.commands import accounts, asyncapi, keys, models, plans, usage
 from deploy.commands import credits as credit_entries
 from deploy.errors import DeployError
 from deploy.logging import configure_logging
@@ -29,6 +29,7 @@ app.add_typer(credit_entries.app, name="credits")
 app.command("plans")(plans.show_plans)
 app.command("models")(models.list_models)
 app.command("usage")(usage.show_usage)
+app.command("asyncapi")(asyncapi.show_asyncapi)
 
 
 @app.command()

@@ -69,10 +69,10 @@ _SOURCE: Final = "/edges/"
 
 
 class _CloudEvent(Struct, frozen=True, kw_only=True, tag_field="type"):
-    id: str  # <request id>.<part>, unique for its source as CloudEvents asks
-    source: Annotated[str, Meta(pattern=r"^/edges/[0-9a-f-]{36}$")]  # and the edge's epoch
-    sequence: Annotated[int, Meta(ge=1, le=2**63 - 1)]  # CloudEvents' sequence extension
-    time: datetime
+    id: str  # <request id>.<part>, and .void of a void: unique, as CloudEvents asks
+    source: Annotated[str, Meta(pattern=r"^/edges/[0-9a-f-]{36}$")]  # one start of one edge
+    sequence: Annotated[int, Meta(ge=1, le=2**63 - 1)]  # CloudEvents' extension; no gaps, from 1
+    time: datetime  # the request's, from its id
     data: Usage
     specversion: Literal["1.0"] = "1.0"
 

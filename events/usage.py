@@ -109,6 +109,13 @@ def subject(usage: Usage) -> str:
     return f"usage.v1.{usage.account_id}.{token(usage.model)}.{token(usage.task)}"
 
 
+def subjects(*, account: UUID | None = None, model: str = "", task: str = "") -> str:
+    """The subjects of some usage events, as a filter; what is not named may be any."""
+    return (
+        f"usage.v1.{account or '*'}.{token(model) if model else '*'}.{token(task) if task else '*'}"
+    )
+
+
 def recorded(usage: Usage, edge: Numbered) -> UsageRecorded:
     """State that `usage` is to be billed."""
     return UsageRecorded(

@@ -1,25 +1,21 @@
 """`tollgate models`."""
 
-import asyncio
 from pathlib import Path
 
 from msgspec import Struct
+from nats.aio.client import Client
 
+from deploy.commands.broker import ask
 from deploy.commands.output import AsJson, show
 from deploy.environment import environment_for_commands, read_settings
-from deploy.errors import DeployError
 from edge.catalogue import Catalogue
-from events import broker
 from events.direct import Direct
 from events.models import read_models
 
-CONNECT_S = 5.0
-
 
 class ModelsSettings(Struct, frozen=True, kw_only=True):
-    """Where models are declared and announced."""
+    """Where models are declared."""
 
-    nats_url: str
     models_file: str = ""
 
 
@@ -32,29 +28,19 @@ class _Row(Struct, frozen=True, kw_only=True):
     device: str
 
 
-class BrokerSilent(DeployError):
-    """NATS does not answer."""
-
-
 def list_models(*, as_json: AsJson = False) -> None:
     """List the declared models, and whether workers serve them now."""
     settings = read_settings(ModelsSettings, environment_for_commands())
-    rows = asyncio.run(_rows(settings))
+    rows = ask(lambda client: _rows(client, settings))
     show(rows, ("name", "tasks", "running", "workers", "source", "device"), as_json=as_json)
 
 
-async def _rows(settings: ModelsSettings) -> list[_Row]:
+async def _rows(client: Client, settings: ModelsSettings) -> list[_Row]:
     declared = read_models(Path(settings.models_file)) if settings.models_file else {}
-    try:
-        async with asyncio.timeout(CONNECT_S):
-            client = await broker.connect(settings.nats_url, "tollgate-models")
-    except TimeoutError as error:
-        raise BrokerSilent("no NATS server answers at TOLLGATE_NATS_URL") from error
     direct = Direct(client)
     await direct.start()
     catalogue = Catalogue(client, direct, declared)
     await catalogue.catch_up()
-    await client.close()
     return [
         _Row(
             name=state.model.name,

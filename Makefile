@@ -12,7 +12,7 @@ POSTGRES := .venv/lib/tollgate-postgresql
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check bench lock clean
+.PHONY: help setup up test check bench asyncapi lock clean
 
 help: ## show this
 	@echo 'make TARGET, where TARGET is one of'
@@ -56,6 +56,10 @@ $(BIN)/pip:
 	else \
 		$(PYTHON) -m venv --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install pip; \
 	fi || { echo 'This Python cannot make one. On Debian: apt-get install python3-venv' >&2; exit 1; }
+
+asyncapi: setup ## write docs/asyncapi.json anew, after a change of events
+	$(BIN)/tollgate asyncapi > docs/asyncapi.json.new
+	mv docs/asyncapi.json.new docs/asyncapi.json
 
 lock: setup ## resolve pyproject.toml anew and write requirements.txt
 	$(BIN)/python -m deploy.local.pins > requirements.txt.new

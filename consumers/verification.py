@@ -9,10 +9,8 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
+from msgspec import Struct
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.errors import TimeoutError as NatsTimeoutError
-from nats.js.errors import NotFoundError
 
 from consumers.redelivery import REASON
 from events import edges, streams, usage
@@ -25,12 +23,19 @@ from ledger.db import Connection
 from ledger.verification import Count, Difference, full_hour
 
 BATCH: Final = 1_000
-READ_S: Final = 10.0
 FOLDED_S: Final = 30.0  # to wait for the fold to come up with what was stated until now
 LATE: Final = timedelta(days=1)  # an event may be that much older than its neighbours by number
 PARKED: Final = f"parked.{streams.USAGE}"
 
 Numbers = Mapping[UUID, set[int]]  # by epoch
+
+
+class Stored(Struct, frozen=True):
+    """A message of a stream."""
+
+    sequence: int  # in the stream
+    reason: str  # for which it was parked, if it was
+    data: bytes
 
 
 class Verifier:
@@ -59,6 +64,8 @@ class Verifier:
         self._since = full_hour(since)
         self._until = until
         self._kept_since = kept_since
+        self._direct = Direct(nats)
+        self._last = 0  # message of the stream that should be folded by now
         self._findings: list[Finding] = []
 
     async def verify(self, *, read_stream: bool) -> UsageAudited:
@@ -68,6 +75,7 @@ class Verifier:
             read_stream: Also compare every event that the stream still has with its row.
         """
         await self._ledger.execute("SET statement_timeout = '10min'")
+        await self._direct.start()
         told = await self._told()
         await self._until_folded()
         parked = await self._parked()
@@ -100,16 +108,14 @@ class Verifier:
 
     async def _told(self) -> Mapping[UUID, int]:
         """What each edge says that it has stated."""
-        direct = Direct(self._nats)
-        await direct.start()
-        words = await direct.last(streams.EDGES, edges.SUBJECTS)
+        words = await self._direct.last(streams.EDGES, edges.SUBJECTS)
         counted = [edges.decode(word.data) for word in words]
         return {one.epoch: one.sequence for one in counted}
 
     async def _until_folded(self) -> None:
         """Give the fold time to come up with what the stream has now."""
         jetstream = self._nats.jetstream()
-        stored = (await jetstream.stream_info(streams.USAGE)).state.last_seq
+        stored = self._last = (await jetstream.stream_info(streams.USAGE)).state.last_seq
         durable = streams.usage_fold().durable_name or ""
         left = 0
         with contextlib.suppress(TimeoutError):
@@ -126,16 +132,15 @@ class Verifier:
     async def _parked(self) -> Numbers:
         """The numbers of events that could not be folded."""
         numbers: dict[UUID, set[int]] = defaultdict(set)
-        async for message in _messages(self._nats, streams.PARKED, PARKED):
-            reason = (message.headers or {}).get(REASON, "")
+        async for message in _messages(self._direct, streams.PARKED, PARKED):
             try:
                 event = usage.decode(message.data)
                 number = event.edge
             except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
-                what = f"message {message.metadata.sequence.stream} of PARKED: {reason}"
+                what = f"message {message.sequence} of PARKED: {message.reason}"
             else:
                 numbers[number.epoch].add(number.sequence)
-                what = f"{_name(event)}: {reason}"
+                what = f"{_name(event)}: {message.reason}"
             self._findings.append(Finding(kind="parked", what=what))
         return numbers
 
@@ -201,14 +206,16 @@ class Verifier:
         """Read what the stream still has, and compare it with the rows."""
         last: dict[UUID, int] = {}
         events: list[UsageEvent] = []
-        async for message in _messages(self._nats, streams.USAGE, usage.SUBJECTS):
+        async for message in _messages(self._direct, streams.USAGE, usage.SUBJECTS):
+            if message.sequence > self._last:
+                break
             try:
                 event = usage.decode(message.data)
                 number = event.edge
             except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
                 continue  # parked, by the fold
             before = last.get(number.epoch)
-            position = f"message {message.metadata.sequence.stream} of {streams.USAGE}"
+            position = f"message {message.sequence} of {streams.USAGE}"
             if before is not None and number.sequence <= before:
                 what = f"{position} repeats {_name(event)}; the ledger counts it once"
                 self._findings.append(Finding(kind="double", what=what))
@@ -263,22 +270,11 @@ def _amounts(quantities: Mapping[str, int]) -> str:
     return ", ".join(f"{amount:,} {name}" for name, amount in quantities.items())
 
 
-async def _messages(nats: Client, stream: str, subjects: str) -> AsyncIterator[Msg]:
-    """All that a stream has now, oldest first."""
-    jetstream = nats.jetstream()
-    try:
-        last = (await jetstream.get_last_msg(stream, subjects)).seq or 0
-    except NotFoundError:
-        return
-    subscription = await jetstream.subscribe(subjects, stream=stream, ordered_consumer=True)
-    try:
-        at = 0
-        while at < last:
-            try:
-                message = await subscription.next_msg(READ_S)
-            except NatsTimeoutError:  # purged meanwhile
-                return
-            at = message.metadata.sequence.stream
-            yield message
-    finally:
-        await subscription.unsubscribe()
+async def _messages(direct: Direct, stream: str, subjects: str) -> AsyncIterator[Stored]:
+    """All that a stream has, oldest first."""
+    sequence = 0
+    while found := await direct.since(stream, sequence + 1, subjects):
+        for message in found:
+            headers = message.headers or {}
+            sequence = int(headers["Nats-Sequence"])
+            yield Stored(sequence, headers.get(REASON, ""), message.data)

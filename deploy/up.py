@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -43,6 +44,7 @@ Tollgate is ready.
   API             {url}
   documentation   {url}/docs
   demo key        {api_key}
+  usage events    {nats_url} (docs/events.md)
 
 Try it:
 
@@ -94,11 +96,16 @@ async def up(*, port: int, home: Path, ready_file: Path | None = None) -> None:
     ):
         async with _until_told(), Supervisor(place / "run", write=progress.say) as children:
             ready = await _bring_up(children, port, place, progress)
-            progress.say(_BANNER.format(url=ready.url, api_key=ready.api_key, home=place))
+            progress.say(_banner(ready, place))
             if ready_file is not None:
                 write_privately(ready_file, msgspec.to_builtins(ready))
             await asyncio.Event().wait()
         progress.say("stopped")
+
+
+def _banner(ready: Ready, home: Path) -> str:
+    nats_url = re.sub(r"//[^/@]*@", "//", ready.nats_url)  # less a password of the user's
+    return _BANNER.format(url=ready.url, api_key=ready.api_key, nats_url=nats_url, home=home)
 
 
 @contextmanager

@@ -32,6 +32,7 @@ def options(name: str, *, on_reconnect: Callable[[], Awaitable[None]] = _nothing
 
     return {
         "name": name,
+        "inbox_prefix": f"_INBOX.{name}",  # so that permissions can tell whose answers it hears
         "allow_reconnect": True,
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": 0.25,
@@ -57,7 +58,7 @@ async def connect(
 
     Args:
         url: One or more servers, comma-separated; credentials in the URL.
-        name: How the broker's monitoring shows this connection.
+        name: How the broker's monitoring shows this connection, and a token of its inboxes.
         client: The one to connect, where others hold it already; else a new one.
         on_reconnect: Called after each return of the broker.
     """

@@ -176,6 +176,27 @@ def budget_webhooks() -> ConsumerConfig:
     )
 
 
+def subscriber(name: str, filters: Sequence[str]) -> ConsumerConfig:
+    """The durable consumer of a service that reads usage, from the oldest event on.
+
+    Made by the operator, not by the service: who may make one may have the broker deliver
+    to any subject (docs/decisions/0010).
+
+    Args:
+        name: Of the consumer, and of the service's account on the broker.
+        filters: Subjects; each event must fit one of them at most.
+    """
+    return ConsumerConfig(
+        name=name,
+        durable_name=name,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=30.0,
+        max_ack_pending=FETCH,
+        max_deliver=-1,
+        filter_subjects=list(filters),
+    )
+
+
 async def prepare(connection: Client, sizes: Sizes) -> Sequence[StreamInfo]:
     """Make every stream, or change it to what it should be; idempotent.
 

@@ -88,10 +88,10 @@ _SOURCE: Final = "/edges/"
 
 
 class _CloudEvent(Struct, frozen=True, kw_only=True, tag_field="type"):
-    id: str  # <request id>.<part>, unique for its source as CloudEvents asks
-    source: Annotated[str, Meta(pattern=r"^/edges/[0-9a-f-]{36}$")]  # and the edge's epoch
-    sequence: Annotated[int, Meta(ge=1, le=2**63 - 1)]  # CloudEvents' sequence extension
-    time: datetime
+    id: str  # <request id>.<part>, and .void of a void: unique, as CloudEvents asks
+    source: Annotated[str, Meta(pattern=r"^/edges/[0-9a-f-]{36}$")]  # one start of one edge
+    sequence: Annotated[int, Meta(ge=1, le=2**63 - 1)]  # CloudEvents' extension; no gaps, from 1
+    time: datetime  # the request's, from its id
     data: Usage
     specversion: Literal["1.0"] = "1.0"
 
@@ -126,6 +126,13 @@ _decoder: Final[msgspec.json.Decoder[UsageEvent]] = msgspec.json.Decoder(UsageEv
 def subject(usage: Usage) -> str:
     """The subject that a usage event is published to."""
     return f"usage.v1.{usage.account_id}.{token(usage.model)}.{token(usage.task)}"
+
+
+def subjects(*, account: UUID | None = None, model: str = "", task: str = "") -> str:
+    """The subjects of some usage events, as a filter; what is not named may be any."""
+    return (
+        f"usage.v1.{account or '*'}.{token(model) if model else '*'}.{token(task) if task else '*'}"
+    )
 
 
 def recorded(usage: Usage, edge: Numbered) -> UsageRecorded:

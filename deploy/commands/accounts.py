@@ -8,7 +8,7 @@ import typer
 from deploy.commands.money import amount_of
 from deploy.commands.output import AsJson, show
 from deploy.commands.plans import running_plans
-from deploy.commands.servers import ask
+from deploy.commands.servers import ask_ledger
 from events.plans import DEFAULT
 from ledger import accounts
 
@@ -23,7 +23,7 @@ def create(name: str, *, plan: Plan = None, as_json: AsJson = False) -> None:
     """Make an account."""
     if plan is not None:
         running_plans().require(plan)
-    account = ask(
+    account = ask_ledger(
         lambda connection: accounts.create_account(connection, name, plan=plan or DEFAULT)
     )
     show([account], COLUMNS, as_json=as_json)
@@ -53,7 +53,9 @@ def change(
         changes["concurrency"] = concurrency
     if monthly_budget is not None:
         changes["monthly_budget"] = amount_of(monthly_budget)
-    account = ask(lambda connection: accounts.change_account(connection, account_id, changes))
+    account = ask_ledger(
+        lambda connection: accounts.change_account(connection, account_id, changes)
+    )
     show([account], COLUMNS, as_json=as_json)
 
 
@@ -70,4 +72,4 @@ def _limits(given: list[str]) -> dict[str, int | str]:
 @app.command("list")
 def list_all(*, as_json: AsJson = False) -> None:
     """List every account."""
-    show(ask(accounts.list_accounts), COLUMNS, as_json=as_json)
+    show(ask_ledger(accounts.list_accounts), COLUMNS, as_json=as_json)

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from deploy.commands.money import amount_of
 from deploy.commands.output import AsJson, print_json, show
-from deploy.commands.servers import ask
+from deploy.commands.servers import ask_ledger
 from events.plans import show_money
 from ledger import accounts
 from ledger.accounts import Credit
@@ -35,7 +35,7 @@ def grant(
     as_json: AsJson = False,
 ) -> None:
     """Add to an account's credit."""
-    granted = ask(
+    granted = ask_ledger(
         lambda connection: accounts.grant_credit(connection, account_id, amount_of(amount), reason)
     )
     _show([granted], as_json=as_json)
@@ -44,7 +44,7 @@ def grant(
 @app.command("list")
 def list_all(account_id: UUID, *, as_json: AsJson = False) -> None:
     """List an account's credits and corrections, newest first."""
-    found = ask(lambda connection: accounts.list_credits(connection, account_id))
+    found = ask_ledger(lambda connection: accounts.list_credits(connection, account_id))
     _show(list(found), as_json=as_json)
 
 

@@ -8,7 +8,7 @@ import typer
 from msgspec import Struct
 
 from deploy.commands.output import AsJson, print_json, show
-from deploy.commands.servers import ask
+from deploy.commands.servers import ask_ledger
 from deploy.environment import environment_for_commands, read_settings
 from deploy.errors import DeployError
 from edge.settings import Secret
@@ -53,7 +53,7 @@ def create(
     expires_at = None if days is None else datetime.now(UTC) + timedelta(days=days)
     secret = read_settings(KeySettings, environment_for_commands()).key_secret
 
-    key, plain = ask(
+    key, plain = ask_ledger(
         lambda connection: api_keys.create_key(
             connection,
             account_id,
@@ -78,7 +78,7 @@ def rotate(
     """Make a key like another one, and let that one expire. The new one is shown this once."""
     secret = read_settings(KeySettings, environment_for_commands()).key_secret
     overlap = timedelta(hours=overlap_hours)
-    made = ask(
+    made = ask_ledger(
         lambda connection: api_keys.rotate_key(connection, key_id, secret.encode(), overlap=overlap)
     )
     if made is None:
@@ -101,14 +101,14 @@ def list_all(
     as_json: AsJson = False,
 ) -> None:
     """List API keys, by their public ids."""
-    keys = ask(lambda connection: api_keys.list_keys(connection, account_id))
+    keys = ask_ledger(lambda connection: api_keys.list_keys(connection, account_id))
     show(keys, COLUMNS, as_json=as_json)
 
 
 @app.command("revoke")
 def revoke(key_id: str, *, as_json: AsJson = False) -> None:
     """Revoke an API key; every edge refuses it at once."""
-    key = ask(lambda connection: api_keys.revoke_key(connection, key_id))
+    key = ask_ledger(lambda connection: api_keys.revoke_key(connection, key_id))
     if key is None:
         raise NothingThere(f"there is no key {key_id!r}; see `tollgate keys list`")
     show([key], COLUMNS, as_json=as_json)

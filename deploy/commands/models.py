@@ -1,12 +1,12 @@
 """`tollgate models`."""
 
-import asyncio
 from pathlib import Path
 
 from msgspec import Struct
+from nats.aio.client import Client
 
 from deploy.commands.output import AsJson, show
-from deploy.commands.servers import connected
+from deploy.commands.servers import ask_broker
 from deploy.environment import environment_for_commands, read_settings
 from edge.catalogue import Catalogue
 from events.direct import Direct
@@ -14,9 +14,8 @@ from events.models import read_models
 
 
 class ModelsSettings(Struct, frozen=True, kw_only=True):
-    """Where models are declared and announced."""
+    """Where models are declared."""
 
-    nats_url: str
     models_file: str = ""
 
 
@@ -32,17 +31,16 @@ class _Row(Struct, frozen=True, kw_only=True):
 def list_models(*, as_json: AsJson = False) -> None:
     """List the declared models, and whether workers serve them now."""
     settings = read_settings(ModelsSettings, environment_for_commands())
-    rows = asyncio.run(_rows(settings))
+    rows = ask_broker(lambda client: _rows(client, settings))
     show(rows, ("name", "tasks", "running", "workers", "source", "device"), as_json=as_json)
 
 
-async def _rows(settings: ModelsSettings) -> list[_Row]:
+async def _rows(client: Client, settings: ModelsSettings) -> list[_Row]:
     declared = read_models(Path(settings.models_file)) if settings.models_file else {}
-    async with connected(settings.nats_url, "tollgate-models") as client:
-        direct = Direct(client)
-        await direct.start()
-        catalogue = Catalogue(client, direct, declared)
-        await catalogue.catch_up()
+    direct = Direct(client)
+    await direct.start()
+    catalogue = Catalogue(client, direct, declared)
+    await catalogue.catch_up()
     return [
         _Row(
             name=state.model.name,

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from msgspec import Struct
 from nats.aio.client import Client
+from nats.js.errors import APIError
 
 from deploy.environment import environment_for_commands, read_settings
 from deploy.errors import DeployError
@@ -15,7 +16,8 @@ from ledger.db import Connection, acquire, create_pool
 
 T = TypeVar("T")
 
-CONNECT_S = 5.0
+CONNECT_S: Final = 5.0
+NAME: Final = "tollgate-command"
 
 
 class LedgerSettings(Struct, frozen=True, kw_only=True):
@@ -34,7 +36,11 @@ class BrokerSilent(DeployError):
     """NATS does not answer."""
 
 
-def ask(question: Callable[[Connection], Awaitable[T]]) -> T:
+class BrokerRefused(DeployError):
+    """NATS would not do it."""
+
+
+def ask_ledger(question: Callable[[Connection], Awaitable[T]]) -> T:
     """Run a query of `ledger`'s on the database of TOLLGATE_DATABASE_URL."""
 
     async def run() -> T:
@@ -45,19 +51,35 @@ def ask(question: Callable[[Connection], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
+def ask_broker(question: Callable[[Client], Awaitable[T]]) -> T:
+    """Ask the broker of TOLLGATE_NATS_URL.
+
+    Raises:
+        BrokerSilent: there is none, or it does not let us in.
+        BrokerRefused: it answered with an error of JetStream's.
+    """
+
+    async def run() -> T:
+        settings = read_settings(BrokerSettings, environment_for_commands())
+        async with connected(settings.nats_url, NAME) as client:
+            return await question(client)
+
+    return asyncio.run(run())
+
+
 def ask_both(question: Callable[[Connection, Client], Awaitable[T]]) -> T:
-    """The same of the ledger and of the broker of TOLLGATE_NATS_URL."""
+    """Ask both; raises as `ask_broker`."""
 
     async def run() -> T:
         environment = environment_for_commands()
         ledger = read_settings(LedgerSettings, environment)
-        nats_url = read_settings(BrokerSettings, environment).nats_url
+        settings = read_settings(BrokerSettings, environment)
         async with (
-            connected(nats_url, "tollgate-command") as nats,
+            connected(settings.nats_url, NAME) as client,
             create_pool(ledger.database_url) as pool,
             acquire(pool) as connection,
         ):
-            return await question(connection, nats)
+            return await question(connection, client)
 
     return asyncio.run(run())
 
@@ -68,6 +90,7 @@ async def connected(url: str, name: str, *, timeout_s: float = CONNECT_S) -> Asy
 
     Raises:
         BrokerSilent: there is none in time.
+        BrokerRefused: it answers with an error of JetStream's.
     """
     try:
         async with asyncio.timeout(timeout_s):
@@ -76,5 +99,7 @@ async def connected(url: str, name: str, *, timeout_s: float = CONNECT_S) -> Asy
         raise BrokerSilent("no NATS server answers at TOLLGATE_NATS_URL") from error
     try:
         yield client
+    except APIError as error:
+        raise BrokerRefused(error.description or str(error)) from error
     finally:
         await client.close()

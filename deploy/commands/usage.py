@@ -11,7 +11,7 @@ from nats.aio.client import Client
 
 from consumers.verification import Verifier
 from deploy.commands.output import AsJson, print_json, show_table
-from deploy.commands.servers import ask, ask_both
+from deploy.commands.servers import ask_both, ask_ledger
 from deploy.errors import DeployError
 from events.audits import UsageAudited
 from events.plans import show_money
@@ -79,7 +79,7 @@ def show_usage(
         account = None if everybody else account_id or await _only_account(connection)
         return await report_usage(connection, replace(question, account_id=account))
 
-    report = ask(read)
+    report = ask_ledger(read)
     # the newest last, where a terminal's eye is; the largest first
     rows = report.rows if top else report.rows[::-1]
     if as_json:
@@ -147,7 +147,9 @@ def rebuild(
     first = full_hour(_utc(since) or now)
     last = full_hour(_utc(until) or now + HOUR)
     kept_since = now - timedelta(days=kept_days)
-    rows = ask(lambda connection: rebuild_totals(connection, first, last, kept_since=kept_since))
+    rows = ask_ledger(
+        lambda connection: rebuild_totals(connection, first, last, kept_since=kept_since)
+    )
     print(f"{rows:,} totals from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC are rebuilt")
 
 

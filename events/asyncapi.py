@@ -1,0 +1,231 @@
+"""The events that are meant for others, as an AsyncAPI 3.0 document.
+
+Everything in it is read from what the processes themselves run by: the contracts and the
+comments beside their fields, the subjects, and the streams' configuration.
+
+Source: https://www.asyncapi.com/docs/reference/specification/v3.0.0
+"""
+
+import ast
+import inspect
+import textwrap
+import tokenize
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from io import StringIO
+from typing import Any, Final, get_type_hints
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+from nats.js.api import DiscardPolicy
+
+from events import budgets, streams, usage
+from events.budgets import BudgetReached
+from events.usage import Numbered, Quantities, Usage, UsageRecorded, UsageVoided
+
+_ABOUT: Final = """\
+What Tollgate states about its work, for services that want to hear of it.
+
+Delivery is at least once: each event is on disk before the answer that it is about leaves, and is \
+handed to a durable consumer until that acknowledges it. A stream keeps the order in which it was \
+told; nothing orders two streams, nor two edges, and a void may precede what it takes back.
+
+Subjects carry the version of what is published there. A new field takes a default and changes \
+nothing else; any other change is published under a new subject, beside the old one."""
+_ENCODED: Final = (
+    "encoded into one token: letters, digits, `-`, `_` and `~` stay, every other byte of its UTF-8 "
+    "is `%XX`"
+)
+_DEDUPLICATION: Final = (
+    "The deduplication key, the same as `id`. The broker drops repeats for "
+    "`duplicateWindowSeconds`; whoever adds up must know it for longer."
+)
+_USAGE: Final = (
+    "One event for each answer, or for each part of a long stream: the quantities of all parts "
+    "add up, and only part 0 counts as a request. `source` is one start of one edge, `sequence` "
+    "its own count without gaps from 1."
+)
+
+
+def document() -> dict[str, Any]:
+    """The document, as JSON will have it."""
+    return {
+        "asyncapi": "3.0.0",
+        "info": {"title": "Tollgate's events", "version": "1", "description": _ABOUT},
+        "defaultContentType": "application/json",
+        "servers": {
+            "broker": {
+                "host": "127.0.0.1:4222",
+                "protocol": "nats",
+                "description": "NATS with JetStream; where it is, and under which user a service "
+                "may read, the operator says.",
+                "security": [{"$ref": "#/components/securitySchemes/user"}],
+            }
+        },
+        "channels": {"usage": _usage_channel(), "budgets": _budgets_channel()},
+        "operations": {
+            "stateUsage": _send("usage", "An edge states what an answer used."),
+            "stateBudget": _send("budgets", "The ledger states that a budget is nearly spent."),
+        },
+        "components": {
+            "messages": {
+                "UsageRecorded": _message(
+                    UsageRecorded, _EXAMPLE, "application/cloudevents+json", "data/request_id"
+                ),
+                "UsageVoided": _message(
+                    UsageVoided, _EXAMPLE_VOID, "application/cloudevents+json", "data/request_id"
+                ),
+                "BudgetReached": _message(BudgetReached, _EXAMPLE_BUDGET, "application/json"),
+            },
+            "schemas": _schemas([UsageRecorded, UsageVoided, BudgetReached]),
+            "securitySchemes": {"user": {"type": "userPassword"}},
+        },
+    }
+
+
+# --- channels -----------------------------------------------------------------------
+
+
+def _usage_channel() -> dict[str, Any]:
+    return {
+        "address": "usage.v1.{account}.{model}.{task}",
+        "title": "Usage",
+        "description": _USAGE,
+        "parameters": {
+            "account": {"description": "The id of the account that is billed, a UUID."},
+            "model": {"description": f"The model's name, {_ENCODED}.", "examples": ["echo"]},
+            "task": {"description": f"The task's name, {_ENCODED}.", "examples": ["entities"]},
+        },
+        "messages": _references("UsageRecorded", "UsageVoided"),
+        "x-jetstream": _stream(streams.USAGE),
+    }
+
+
+def _budgets_channel() -> dict[str, Any]:
+    return {
+        "address": "budgets.{account}",
+        "title": "Budgets",
+        "description": "80 % or all of a budget is spent: once for each budget, limit and window.",
+        "parameters": {"account": {"description": "The account's id, a UUID."}},
+        "messages": _references("BudgetReached"),
+        "x-jetstream": _stream(streams.BUDGETS),
+    }
+
+
+def _references(*messages: str) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/messages/{name}"} for name in messages}
+
+
+def _send(channel: str, summary: str) -> dict[str, Any]:
+    return {"action": "send", "channel": {"$ref": f"#/channels/{channel}"}, "summary": summary}
+
+
+def _stream(name: str) -> dict[str, Any]:
+    """What the stream promises where `tollgate migrate` was given no other size."""
+    config = next(made for made in streams.configs(streams.Sizes()) if made.name == name)
+    said = {
+        "stream": name,
+        "subjects": config.subjects,
+        "maxAgeSeconds": int(config.max_age or 0),
+        "maxBytes": config.max_bytes,
+        "discard": DiscardPolicy(config.discard).value,
+        "delivery": "at least once, in the order of the stream",
+    }
+    if config.duplicate_window:
+        said["duplicateWindowSeconds"] = int(config.duplicate_window)
+    return said
+
+
+# --- messages -----------------------------------------------------------------------
+
+
+def _message(
+    contract: type[Struct], example: Struct, content_type: str, correlation: str = ""
+) -> dict[str, Any]:
+    message: dict[str, Any] = {
+        "name": contract.__struct_config__.tag,
+        "title": contract.__name__,
+        "summary": _docstring(contract).partition("\n")[0],
+        "contentType": content_type,
+        "payload": {"$ref": f"#/components/schemas/{contract.__name__}"},
+        "examples": [{"payload": msgspec.to_builtins(example)}],
+    }
+    if correlation:
+        message["headers"] = {
+            "type": "object",
+            "properties": {"Nats-Msg-Id": {"type": "string", "description": _DEDUPLICATION}},
+        }
+        message["correlationId"] = {
+            "description": "The request that it is about; an answer carries it as X-Request-Id.",
+            "location": f"$message.payload#/{correlation}",
+        }
+    return message
+
+
+_EDGE: Final = UUID("01a1fc64-2d82-77a2-9aa5-0cb3e4470465")
+_USED: Final = Usage(
+    request_id=UUID("01a1fc64-353c-7001-b2bf-11eaf3f30074"),
+    account_id=UUID("01a1fc64-2d82-77a2-9aa5-0cb439b0a0ac"),
+    key_id="NNaqOCNn9l",
+    model="en_core_web_sm",
+    task="entities",
+    duration_ms=36,
+    quantities=Quantities(input_tokens=20, input_words=10, input_characters=100, device_ms=3),
+)
+_EXAMPLE: Final = usage.recorded(_USED, Numbered(epoch=_EDGE, sequence=40_437))
+_EXAMPLE_VOID: Final = usage.voided(_USED, Numbered(epoch=_EDGE, sequence=40_438))
+_EXAMPLE_BUDGET: Final = BudgetReached(
+    account_id=_USED.account_id,
+    budget="monthly_budget",
+    percent=budgets.NEARLY,
+    spent=10_000_000_000,
+    limit=12_500_000_000,
+    window_start=datetime(2026, 11, 1, tzinfo=UTC),
+    timestamp=datetime(2026, 11, 21, 4, 36, 28, tzinfo=UTC),
+)
+
+
+# --- schemas ------------------------------------------------------------------------
+
+
+def _schemas(contracts: Sequence[type[Struct]]) -> dict[str, Any]:
+    """JSON schemas of contracts and what they are made of, described as in the source."""
+    _, schemas = msgspec.json.schema_components(
+        contracts, ref_template="#/components/schemas/{name}"
+    )
+    every: list[type[Struct]] = [*contracts, Usage, Quantities]
+    for contract in every:
+        schema = schemas[contract.__name__]
+        schema["description"] = _docstring(contract)
+        if not schema["required"]:
+            del schema["required"]
+        comments, hints = dict(_comments(contract)), get_type_hints(contract)
+        for name, field in schema["properties"].items():
+            if hints.get(name) is datetime:
+                field["format"] = "date-time"
+            if name in comments:
+                field["description"] = comments[name]
+    return schemas
+
+
+def _docstring(contract: type[Struct]) -> str:
+    return inspect.getdoc(contract) or ""
+
+
+def _comments(contract: type[Struct]) -> Iterator[tuple[str, str]]:
+    """What the source says beside the fields of a struct and of those that it extends."""
+    for kind in reversed(contract.__mro__[: contract.__mro__.index(Struct)]):
+        source = textwrap.dedent(inspect.getsource(kind))
+        beside = {
+            token.start[0]: token.string.lstrip("# ")
+            for token in tokenize.generate_tokens(StringIO(source).readline)
+            if token.type == tokenize.COMMENT
+        }
+        definition = ast.parse(source).body[0]
+        assert isinstance(definition, ast.ClassDef)
+        for field in definition.body:
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                lines = range(field.lineno, (field.end_lineno or field.lineno) + 1)
+                if said := " ".join(beside[line] for line in lines if line in beside):
+                    yield field.target.id, said

@@ -329,7 +329,10 @@ async def test_the_product_does_its_work_under_its_users(
     (tmp_path / "models.toml").write_text(ECHO)
     consumers = create_consumers(
         ConsumerSettings(
-            nats_url=url(server, "consumers"), database_url=database_url, linger_s=0.01
+            nats_url=url(server, "consumers"),
+            database_url=database_url,
+            linger_s=0.01,
+            audit_s=0.2,
         )
     )
     worker = create_worker(
@@ -376,12 +379,20 @@ async def test_the_product_does_its_work_under_its_users(
         await pipeline.until_settled()
         await pipeline.until_settled(streams.STRIPE)
         parked = await pipeline.parked()
+        await until(lambda: _has(operator, streams.AUDITS))
+    counted = await _has(operator, streams.EDGES)  # said when it left
 
+    assert counted
     assert (answers, replay, taken.status_code) == ([200] * 10, 200, 202)
     totals = "SELECT sum(requests)::int FROM usage_totals WHERE account_id = $1"
     assert await ledger.fetchval(totals, edge.account.id) == 10
     assert len(parked) == 1
     assert not violations(server)
+
+
+async def _has(operator: Person, stream: str) -> bool:
+    info = await operator.client.jetstream().stream_info(stream)
+    return info.state.messages > 0
 
 
 async def test_a_permission_that_is_missing_is_noticed(

@@ -1,7 +1,8 @@
 """Models: one module for each kind of source, imported when a model asks for it.
 
-A module here has a function ``load(where, declared) -> Model``. Torch and spaCy take
-seconds to import, and a worker that serves neither never pays for them.
+A module here has a function ``load(where, declared)`` for a `Model` or a `Generator`.
+Torch and spaCy take seconds to import, and a worker that serves neither never pays
+for them.
 """
 
 from importlib import import_module, util
@@ -10,7 +11,7 @@ from typing import Final
 
 from events.models import ModelDeclared
 from inference.errors import ModelUnfit
-from inference.models.model import Model
+from inference.models.model import Generator, Model
 
 __all__ = ["load", "package_folder"]
 
@@ -21,7 +22,7 @@ _KINDS: Final = {
 }
 
 
-def load(declared: ModelDeclared) -> Model:
+def load(declared: ModelDeclared) -> Model | Generator:
     """Load a declared model; blocks for as long as that takes.
 
     Raises:
@@ -33,7 +34,7 @@ def load(declared: ModelDeclared) -> Model:
         known = ", ".join(_KINDS)
         raise ModelUnfit(declared.name, f"source {declared.source!r} is not one of {known}")
     try:
-        model: Model = import_module(_KINDS[kind]).load(where, declared)
+        model: Model | Generator = import_module(_KINDS[kind]).load(where, declared)
     except ModuleNotFoundError as error:
         raise ModelUnfit(declared.name, f"{error.name} is not installed") from error
     except (OSError, ValueError) as error:

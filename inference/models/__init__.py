@@ -5,6 +5,7 @@ Torch and spaCy take seconds to import, and a worker that serves neither never p
 for them.
 """
 
+import sys
 from importlib import import_module, util
 from pathlib import Path
 from typing import Final
@@ -13,9 +14,12 @@ from events.models import ModelDeclared
 from inference.errors import ModelUnfit
 from inference.models.model import Generator, Model
 
-__all__ = ["load", "package_folder"]
+__all__ = ["FOLDERS", "load", "package_folder"]
+
+FOLDERS: Final = Path(sys.prefix) / "lib" / "tollgate-models"  # what `make setup` converts
 
 _KINDS: Final = {
+    "causal-lm": "inference.models.causal_lm",
     "echo": "inference.models.echo",
     "sentence-transformers": "inference.models.sentence_transformers",
     "spacy": "inference.models.spacy",

@@ -1,67 +1,141 @@
-"""Attention for texts of any lengths, laid one behind the other in one row.
+"""Attention for texts of any lengths, where transformers' own wants one length for all.
 
-transformers' own attention works on rows that are padded to the longest, and copies
-every text's keys and values when one joins, leaves or grows. Here each text has a
-cache of its own; nobody is padded, and leaving is letting go.
+Its own pads every text to the longest, and copies all keys and values when one joins,
+leaves or grows. Here a text has a row on a shelf of its own width (`cache.py`), and one
+product serves all texts of a shelf: few calls matter more than few numbers, since each
+call waits for every core. What a text gets does not depend on what is beside it: its
+width is its own affair, and rows of a product do not mix.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from msgspec import Struct
 from torch import Tensor, nn
-from torch.nn.functional import pad, scaled_dot_product_attention
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
+
+from inference.models.causal_lm.cache import Cache, Shelf
 
 NAME: Final = "tollgate"  # as `attn_implementation`
 
-_FIRST: Final = 64  # positions that a cache begins with; it doubles
 
+class Plan(Protocol):
+    """Whose tokens one call of the model is about."""
 
-class Cache:
-    """The keys and values of one text, in every layer."""
-
-    def __init__(self) -> None:
-        self.length = 0  # tokens that count; what is written beyond is written again
-        self._layers: dict[int, tuple[Tensor, Tensor]] = {}  # each [heads, positions, size]
-
-    def write(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Put n tokens behind those that count; they count once `length` says so.
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
+    ) -> Tensor:
+        """Let each token attend to its own text up to itself.
 
         Args:
-            layer: Which.
-            keys: ``[heads, n, size]``.
-            values: Likewise.
+            layer: Its number.
+            query: ``[1, heads, N, size]``.
+            key: ``[1, groups, N, size]``: heads of a group share one.
+            value: Likewise.
+            scaling: Of the products.
 
         Returns:
-            All keys and all values, the new ones included: ``[heads, length + n, size]``.
+            ``[1, N, heads, size]``.
         """
-        heads, new, size = keys.shape
-        until = self.length + new
-        if layer not in self._layers:
-            empty = keys.new_empty(heads, 0, size)
-            self._layers[layer] = (empty, empty)
-        old = self._layers[layer]
-        room = old[0].shape[1]
-        if room < until:
-            room = max(until, 2 * room, _FIRST)
-            grown = (keys.new_empty(heads, room, size), values.new_empty(heads, room, size))
-            for larger, smaller in zip(grown, old, strict=True):
-                larger[:, : self.length] = smaller[:, : self.length]
-            self._layers[layer] = grown
-        all_keys, all_values = self._layers[layer]
-        all_keys[:, self.length : until] = keys
-        all_values[:, self.length : until] = values
-        return all_keys[:, :until], all_values[:, :until]
 
 
-class Span(Struct, frozen=True):
-    """The tokens ``[start, stop)`` of the row are the next of one text."""
+class Reading(Struct, frozen=True):
+    """The next N tokens of one text."""
 
     cache: Cache
-    start: int
-    stop: int
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
+    ) -> Tensor:
+        """As `Plan.attend`."""
+        keys, values = self.cache.shelf.layer(layer, key)
+        row, known, new = self.cache.row, self.cache.length, query.shape[2]
+        until = known + new
+        keys[row, :, known:until] = key[0]
+        values[row, :, known:until] = value[0]
+        return scaled_dot_product_attention(
+            query,
+            keys[row : row + 1, :, :until],
+            values[row : row + 1, :, :until],
+            attn_mask=query.new_ones((new, until), dtype=torch.bool).tril(known) if known else None,
+            is_causal=not known,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        ).transpose(1, 2)
+
+
+class _Rows(Struct, frozen=True):
+    """Those of a call's tokens that belong to one shelf."""
+
+    shelf: Shelf
+    at: Tensor  # where they are among the N: int64 [n]
+    rows: Tensor  # whose they are: int64 [n]
+    positions: Tensor  # and where in these texts: int64 [n]
+    mask: Tensor  # what each row of the shelf may look at: 0 or -inf, [rows, 1, 1, width]
+
+
+class Writing:
+    """The next token of each of several texts, and padding."""
+
+    def __init__(
+        self, caches: Sequence[Cache], *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Plan.
+
+        Args:
+            caches: Of the first of the N tokens, in their order.
+            device: The model's.
+            dtype: Likewise.
+        """
+        shelves: dict[Shelf, list[int]] = {}
+        for number, cache in enumerate(caches):
+            shelves.setdefault(cache.shelf, []).append(number)
+        self._shelves = []
+        for shelf, found in shelves.items():
+            at = torch.tensor(found)
+            rows = torch.tensor([caches[number].row for number in found])
+            positions = torch.tensor([caches[number].length for number in found])
+            last = torch.zeros(shelf.rows, dtype=torch.long)  # others see one: to be a number
+            last[rows] = positions
+            hidden = torch.arange(shelf.width) > last[:, None]
+            mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)[:, None, None]
+            self._shelves.append(
+                _Rows(
+                    shelf,
+                    at.to(device),
+                    rows.to(device),
+                    positions.to(device),
+                    mask.to(device, dtype),
+                )
+            )
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
+    ) -> Tensor:
+        """As `Plan.attend`; zeros for padding."""
+        _, heads, tokens, size = query.shape
+        groups = key.shape[1]
+        found = query.new_zeros(tokens, heads, size)
+        queries = query[0].transpose(0, 1)  # [N, heads, size]
+        new_keys, new_values = key[0].transpose(0, 1), value[0].transpose(0, 1)
+        for one in self._shelves:
+            keys, values = one.shelf.layer(layer, key)
+            keys[one.rows, :, one.positions] = new_keys[one.at]
+            values[one.rows, :, one.positions] = new_values[one.at]
+            asking = query.new_zeros(one.shelf.rows, heads, size)
+            asking[one.rows] = queries[one.at]
+            # the heads of a group are rows of one product, so that no key is repeated
+            answers = scaled_dot_product_attention(
+                asking.view(-1, groups, heads // groups, size),
+                keys[: one.shelf.rows],
+                values[: one.shelf.rows],
+                attn_mask=one.mask,
+                scale=scaling,
+            )
+            found[one.at] = answers.view(-1, heads, size)[one.rows]
+        return found[None]
 
 
 def attend(
@@ -72,54 +146,12 @@ def attend(
     _mask: object,
     *,
     scaling: float,
-    spans: Sequence[Span],
+    plan: Plan,
     **_: Any,  # noqa: ANN401 - what transformers passes to every implementation
 ) -> tuple[Tensor, None]:
-    """Let each token attend to its own text up to itself.
-
-    Args:
-        module: The layer's attention; it knows its `layer_idx`.
-        query: ``[1, heads, N, size]``.
-        key: ``[1, fewer heads, N, size]``, where groups of heads share one.
-        value: Likewise.
-        scaling: Of the products.
-        spans: Whose tokens they are; what lies behind the last of them is padding.
-
-    Returns:
-        ``[1, N, heads, size]``, zeros for padding; and None, for weights that nobody wants.
-    """
+    """Follow a plan, in the form in which transformers calls an implementation."""
     layer: Any = module.layer_idx
-    found = []
-    for span in spans:
-        at = slice(span.start, span.stop)
-        keys, values = span.cache.write(layer, key[0, :, at], value[0, :, at])
-        found.append(_attend_one(query[:, :, at], keys[None], values[None], scaling))
-    together = torch.cat(found, dim=1)
-    return pad(together, (0, 0, 0, 0, 0, query.shape[2] - together.shape[1])), None
-
-
-def _attend_one(query: Tensor, keys: Tensor, values: Tensor, scaling: float) -> Tensor:
-    """The last n positions of a text, ``[1, heads, n, size]``; gives ``[1, n, heads, size]``."""
-    _, heads, new, size = query.shape
-    groups, positions = keys.shape[1:3]
-    if new == 1:  # heads that share keys become rows of one product, and nothing is repeated
-        one = query.reshape(1, groups, heads // groups, size)
-        return scaled_dot_product_attention(one, keys, values, scale=scaling).view(
-            1, 1, heads, size
-        )
-    known = positions - new
-    mask = None
-    if known:
-        mask = query.new_ones((new, positions), dtype=torch.bool).tril(known)
-    return scaled_dot_product_attention(
-        query,
-        keys,
-        values,
-        attn_mask=mask,
-        is_causal=mask is None,
-        scale=scaling,
-        enable_gqa=heads != groups,
-    ).transpose(1, 2)
+    return plan.attend(layer, query, key, value, scaling), None
 
 
 AttentionInterface.register(NAME, attend)

@@ -10,7 +10,7 @@ from torch import Tensor
 from events.tasks.generation import GenerationPiece, GenerationResult
 from events.tasks.task import read_texts
 from events.usage import Quantities
-from inference.models.causal_lm.attention import Cache
+from inference.models.causal_lm.cache import Cache
 from inference.models.causal_lm.decoder import Decoder
 from inference.models.causal_lm.request import Request
 from inference.models.causal_lm.sampler import Sampler
@@ -28,17 +28,20 @@ class Computed(Struct, frozen=True):
 class Draft:
     """A request's tokens, what they mean, and what the model remembers of them."""
 
-    def __init__(self, request: Request, tokenizer: Tokenizer, ends: frozenset[int]) -> None:
+    def __init__(
+        self, request: Request, cache: Cache, tokenizer: Tokenizer, ends: frozenset[int]
+    ) -> None:
         """Begin with the input.
 
         Args:
             request: As it was read.
+            cache: Empty.
             tokenizer: For decoding; no other thread may use it.
             ends: The tokens by which the model says that it has said all.
         """
         value = request.value
         self.tokens = list(request.tokens)  # read and written; the cache knows the first of them
-        self.cache = Cache()
+        self.cache = cache
         self._request = request
         self._ends = ends
         self._decoder = Decoder(tokenizer, request.tokens)

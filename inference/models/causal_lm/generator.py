@@ -9,7 +9,8 @@ from torch import Tensor
 
 from events.tasks.generation import GenerationInput
 from inference.errors import InputRefused
-from inference.models.causal_lm.attention import Span
+from inference.models.causal_lm.attention import Plan, Reading, Writing
+from inference.models.causal_lm.cache import Cache, Shelves
 from inference.models.causal_lm.draft import Computed, Draft
 from inference.models.causal_lm.request import Request, read_request
 from inference.models.causal_lm.vocabulary import Vocabulary
@@ -50,7 +51,9 @@ class CausalLM:
         """
         self._model = model
         self._device = model.device
+        self._dtype = model.dtype
         self._slots = slots
+        self._shelves = Shelves()
         self._context = context
         self._ends = ends
         self._tokenizer = tokenizer
@@ -74,14 +77,16 @@ class CausalLM:
             return refused
         return Prepared(len(tokens), request)
 
+    @torch.inference_mode()
     def join(self, prepared: Prepared) -> Draft:
         """Begin a text."""
         request: Request = prepared.data
-        return Draft(request, self._decoding, self._ends)
+        return Draft(request, Cache(self._shelves), self._decoding, self._ends)
 
     @torch.inference_mode()
     def step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
         """Read some of the inputs, and write one token of each text whose input was read."""
+        self._shelves.tidy()
         writing = [draft for draft in drafts if not draft.reading]
         computed = dict(zip(writing, self._write(writing), strict=True)) if writing else {}
         left = READ
@@ -94,11 +99,17 @@ class CausalLM:
 
     def _write(self, drafts: Sequence[Draft]) -> list[Computed]:
         """One more token of each."""
+        for draft in drafts:
+            draft.cache.reserve(1)
         padding = [0] * (self._slots - len(drafts))
         scores = self._forward(
             [draft.unknown(1)[0] for draft in drafts] + padding,
             [draft.cache.length for draft in drafts] + padding,
-            [Span(draft.cache, at, at + 1) for at, draft in enumerate(drafts)],
+            Writing(
+                [draft.cache for draft in drafts],
+                device=self._device,
+                dtype=self._dtype,
+            ),
             keep=self._slots,
         )
         return [Computed(row, 1) for row in scores[: len(drafts)]]
@@ -107,12 +118,11 @@ class CausalLM:
         """The next of the input's tokens."""
         tokens, known = draft.unknown(READ), draft.cache.length
         positions = list(range(known, known + len(tokens)))
-        spans = [Span(draft.cache, 0, len(tokens))]
-        return Computed(self._forward(tokens, positions, spans, keep=1)[0], len(tokens))
+        draft.cache.reserve(len(tokens))
+        scores = self._forward(tokens, positions, Reading(draft.cache), keep=1)
+        return Computed(scores[0], len(tokens))
 
-    def _forward(
-        self, tokens: list[int], positions: list[int], spans: Sequence[Span], *, keep: int
-    ) -> Tensor:
+    def _forward(self, tokens: list[int], positions: list[int], plan: Plan, *, keep: int) -> Tensor:
         """Score all V tokens as the next after each of the last `keep`.
 
         Returns:
@@ -123,7 +133,7 @@ class CausalLM:
             position_ids=torch.tensor([positions], device=self._device),
             use_cache=False,
             logits_to_keep=keep,
-            spans=spans,
+            plan=plan,
         ).logits[0]
         scores = logits.float().cpu()
         scores[:, self._unfit] = -torch.inf

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final, NoReturn
 from uuid import UUID
@@ -11,7 +11,7 @@ import structlog
 
 from events.models import Limits
 from inference.attempt import Attempt
-from inference.job import Job
+from inference.job import Job, Outcome
 from inference.models.model import Advance, Generator
 from inference.pipeline import Pipeline, Send
 from inference.share import apportion
@@ -86,10 +86,14 @@ class StepPipeline(Pipeline):
             self._join()
             running = [slot for slot in self._slots if not slot.paused]
             if running:
-                for tried in await self._device.call(step, self._model, running):
-                    self._count(tried)
+                await self._step(running)
             else:
                 await self._nap()
+
+    async def _step(self, running: Sequence[Slot]) -> None:
+        # a function of its own: nothing that ends here is referred to when it returns
+        for tried in await self._device.call(step, self._model, running):
+            self._count(tried)
 
     def _leave(self) -> None:
         """Take the slots of those for whom there is nothing more to be done."""
@@ -101,8 +105,7 @@ class StepPipeline(Pipeline):
             # whoever began to read a stream is not cut off; a whole answer can be too late
             late = not slot.job.ask.stream and slot.job.ask.deadline <= self._now()
             if slot.cancelled or late:
-                self._slots.remove(slot)
-                self._end([(slot.job, slot.give_up(now=now))])
+                self._vacate(slot, slot.give_up(now=now))
 
     def _join(self) -> None:
         """Give free slots to the first of the highest priority."""
@@ -123,9 +126,13 @@ class StepPipeline(Pipeline):
             )
             self._say([(slot.job, chunk) for chunk in wrote])
             if ended is not None:
-                self._slots.remove(slot)
-                self._end([(slot.job, ended)])
+                self._vacate(slot, ended)
                 self._pace.ran(1, slot.device_us / 1e6)
+
+    def _vacate(self, slot: Slot, outcome: Outcome) -> None:
+        slot.draft = None  # what the model keeps for it is free before the next one joins
+        self._slots.remove(slot)
+        self._end([(slot.job, outcome)])
 
     async def _nap(self) -> None:
         """Until something is to be done; those who wait may be too late any moment."""

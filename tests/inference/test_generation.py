@@ -20,6 +20,8 @@ from inference.errors import InputRefused, ModelUnfit
 from inference.models import FOLDERS, load
 from inference.models.causal_lm.attention import NAME
 from inference.models.causal_lm.generator import READ, CausalLM
+from inference.models.causal_lm.request import read_request
+from inference.models.causal_lm.vocabulary import Vocabulary
 from inference.models.model import Advance, Generator, Prepared
 
 SMOL = FOLDERS / "SmolLM2-135M-Instruct"
@@ -300,6 +302,30 @@ def test_what_cannot_be_done_is_refused_by_name(
     refused = refusal(tiny, GenerationInput(**{"text": "one two", **fields}))
 
     assert (refused.code, refused.param, refused.status) == (code, param, 422)
+
+
+def test_rows_are_free_again_when_their_texts_have_left(tiny: CausalLM) -> None:
+    def texts(count: int, tokens: int) -> list[GenerationInput]:
+        return [GenerationInput(text="on", seed=1, max_length=tokens)] * count
+
+    shelves = tiny._shelves  # noqa: SLF001
+    write(tiny, *texts(4, 100))
+    shelves.tidy()
+    assert not shelves._by_width  # noqa: SLF001
+
+    write(tiny, *texts(2, 5), *texts(2, 3), joining_at=[0, 0, 7, 7])
+    rows = [shelf.rows for shelf in shelves._by_width.values()]  # noqa: SLF001
+    assert rows == [2]
+
+
+def test_a_text_without_any_token_is_refused(tiny_folder: Path) -> None:
+    with pytest.raises(InputRefused, match="none of the text's characters"):
+        read_request(
+            GenerationInput(text="?"),
+            [],
+            context=10,
+            vocabulary=Vocabulary(Tokenizer.from_file(str(tiny_folder / "tokenizer.json")), 10),
+        )
 
 
 def test_what_asks_for_the_usual_in_so_many_words_is_not_refused(tiny: Generator) -> None:

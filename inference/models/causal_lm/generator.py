@@ -25,8 +25,8 @@ class CausalLM:
     Nobody's text depends on the others', to the bit: matrix products of different
     shapes round differently, so every call has a shape that the others have no part
     in. An input is read by itself, in pieces of a length of its own; what is written
-    goes through the model in a row of always `slots` tokens, padding included. On two
-    cores that costs nothing: a step reads all weights, however few tokens it is for.
+    goes through the model in a row of always `slots` tokens, padding included. That costs
+    little: a step reads all weights, however few tokens it is for.
     """
 
     tasks: Final = frozenset({"generation"})

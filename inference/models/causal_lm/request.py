@@ -41,6 +41,10 @@ def read_request(
     Raises:
         InputRefused: it asks for what cannot be done.
     """
+    if not tokens:
+        raise InputRefused(
+            "input_unreadable", "This model knows none of the text's characters.", param="text"
+        )
     for name in ("num_beams", "num_return_sequences"):
         if (getattr(value, name) or 1) > 1:
             raise InputRefused(

@@ -5,6 +5,7 @@ Torch and spaCy take seconds to import, and a worker that serves neither never p
 for them.
 """
 
+import os
 import sys
 from importlib import import_module, util
 from pathlib import Path
@@ -15,6 +16,11 @@ from inference.errors import ModelUnfit
 from inference.models.model import Generator, Model
 
 __all__ = ["FOLDERS", "load", "package_folder"]
+
+# read when torch is imported: its threads wait for each other hundreds of times for one
+# token, and by default they burn the core that the other one needs. Beside other busy
+# processes a step of SmolLM2 took 200 to 1,700 ms, and takes 70
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 FOLDERS: Final = Path(sys.prefix) / "lib" / "tollgate-models"  # what `make setup` converts
 

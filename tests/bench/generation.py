@@ -28,7 +28,7 @@ REQUESTS: Final = 24
 SIDE_BY_SIDE: Final = (1, 4, 8, 16)
 TOKENS: Final = 24  # of each, where all are alike
 STATIC: Final = (16,)  # a batch
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 WORDS: Final = ("the", "old", "gate", "keeper", "counts", "each", "coin", "twice", "a", "day")
 
 

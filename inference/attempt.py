@@ -6,8 +6,6 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from inference.errors import InputRefused
-
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -21,7 +19,7 @@ class Attempt(Struct, Generic[Item, Result], frozen=True):
 
 
 def attempt(
-    call: Callable[[Sequence[Item]], Sequence[Result | InputRefused]], items: Sequence[Item]
+    call: Callable[[Sequence[Item]], Sequence[Result | Exception]], items: Sequence[Item]
 ) -> list[Attempt[Item, Result]]:
     """Call on all items together; if that raises, once more on each alone.
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NoReturn
+from uuid import UUID
 
 import msgspec
 import structlog
@@ -13,9 +14,19 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error, MaxPayloadError
 
 from events import broker, inference
-from events.inference import HEARTBEAT_S, WORKERS, Answered, Busy, Refused, Reply, Working
+from events.inference import (
+    CANCELS,
+    HEARTBEAT_S,
+    WORKERS,
+    Answered,
+    Busy,
+    Chunk,
+    Refused,
+    Reply,
+    Working,
+)
 from events.tasks.task import Task
-from inference.job import Job, Outcome, Ran
+from inference.job import Job, Outcome, Ran, Wrote
 from inference.pipeline import Pipeline
 
 log = structlog.get_logger()
@@ -30,9 +41,19 @@ class Consumer:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._reads = client.new_inbox()  # of this worker; a stream's reader answers below it
         self._subscriptions: list[Subscription] = []
         self._pipelines: list[Pipeline] = []
         self._leaving = False
+
+    async def listen(self) -> None:
+        """Hear from now on who waits no longer, and how far the readers of streams are.
+
+        Until the connection is closed: a worker that leaves has streams to finish.
+        """
+        await self._client.subscribe(CANCELS, cb=self._cancel)
+        await self._client.subscribe(f"{self._reads}.*", cb=self._read)
+        await broker.settle(self._client)
 
     async def subscribe(self, model: str, tasks: Sequence[Task], pipeline: Pipeline) -> None:
         """Join the queue group that does these tasks of a model."""
@@ -64,6 +85,11 @@ class Consumer:
             if (busy := pipeline.busy()) is not None:
                 await self._reply(message.reply, busy)
                 return
+            if ask.stream and task.piece is None:
+                await self._reply(
+                    message.reply, Refused("not_streamable", f"{task.name} has no pieces.")
+                )
+                return
             try:
                 value = task.decode_input(ask.input)
             except _BAD_INPUT as error:  # the edge checks too, and may be of another version
@@ -73,10 +99,30 @@ class Consumer:
 
         return take
 
-    async def answer(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
-        """Answer requests, whatever became of them."""
-        for job, outcome in ended:
-            await self._reply(job.reply_to, _reply(job, outcome))
+    async def _cancel(self, message: Msg) -> None:
+        try:
+            request_id = inference.cancelled(message.subject)
+        except ValueError:
+            log.warning("cancel_malformed", subject=message.subject)
+            return
+        for pipeline in self._pipelines:
+            pipeline.cancel(request_id)
+
+    async def _read(self, message: Msg) -> None:
+        try:
+            request_id = UUID(message.subject.rpartition(".")[2])
+            chunks = inference.decode_read(message.data)
+        except ValueError:
+            log.warning("read_malformed", subject=message.subject)
+            return
+        for pipeline in self._pipelines:
+            pipeline.read(request_id, chunks)
+
+    async def answer(self, said: Sequence[tuple[Job, Outcome | Wrote]]) -> None:
+        """Tell callers what became of their requests, or the next piece of their streams."""
+        for job, outcome in said:
+            reader = f"{self._reads}.{job.ask.request_id}" if isinstance(outcome, Wrote) else ""
+            await self._reply(job.reply_to, _reply(job, outcome), reader=reader)
 
     async def heartbeats(self) -> NoReturn:
         """Tell those that wait long that they do not wait in vain; until cancelled."""
@@ -109,12 +155,12 @@ class Consumer:
         except (Error, OSError, TimeoutError) as error:
             log.warning("leave_failed", error=repr(error))
 
-    async def _reply(self, subject: str, reply: Reply) -> None:
-        await self._publish(subject, inference.encode(reply))
+    async def _reply(self, subject: str, reply: Reply, *, reader: str = "") -> None:
+        await self._publish(subject, inference.encode(reply), reader=reader)
 
-    async def _publish(self, subject: str, message: bytes) -> None:
+    async def _publish(self, subject: str, message: bytes, *, reader: str = "") -> None:
         try:
-            await self._client.publish(subject, message)
+            await self._client.publish(subject, message, reply=reader)
         except MaxPayloadError:
             too_large = Refused(
                 "answer_too_large", "The answer is too large to be sent; ask for less at a time."
@@ -125,7 +171,10 @@ class Consumer:
             log.warning("reply_lost", error=repr(error))
 
 
-def _reply(job: Job, outcome: Outcome) -> Reply:
-    if isinstance(outcome, Ran):
-        return Answered(job.task.encode(outcome.result), outcome.quantities, outcome.timing)
+def _reply(job: Job, outcome: Outcome | Wrote) -> Reply:
+    match outcome:
+        case Ran(result, quantities, timing):
+            return Answered(job.task.encode(result), quantities, timing)
+        case Wrote(index, piece, quantities):
+            return Chunk(index, job.task.encode(piece), quantities)
     return outcome

@@ -1,4 +1,4 @@
-"""One request inside a worker, and what may become of it."""
+"""One request inside a worker, and what it is told."""
 
 from pathlib import PurePath
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from msgspec import Struct
 
-from events.inference import Ask, Busy, Expired, Failed, Refused, Timing
+from events.inference import Ask, Busy, Ended, Expired, Failed, Refused, Timing
 from events.tasks.task import Task, TaskResult
 from events.usage import Quantities
 from inference.errors import InputRefused
@@ -37,7 +37,23 @@ class Ran(Struct, frozen=True):
     timing: Timing
 
 
-Outcome = Ran | Refused | Busy | Expired | Failed
+class Wrote(Struct, frozen=True):
+    """The next piece of a stream, not yet encoded; more is to come."""
+
+    index: int
+    piece: TaskResult
+    quantities: Quantities  # of the stream so far
+
+
+Outcome = Ran | Ended | Refused | Busy | Expired | Failed  # what may become of a request
+
+
+def timing(job: Job, *, now: float, compute_s: float) -> Timing:
+    """Where a request's time went; the three add up to the time since it arrived."""
+    queue_s = max(0.0, now - job.arrived - job.tokenize_s - compute_s)
+    return Timing(
+        tokenize_ms=1_000 * job.tokenize_s, queue_ms=1_000 * queue_s, compute_ms=1_000 * compute_s
+    )
 
 
 def outcome_of(job: Job, error: Exception) -> Refused | Failed:

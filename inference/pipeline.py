@@ -1,38 +1,39 @@
-"""One model's road: tokenize, wait and pack, run, answer, each stage while the others work.
+"""One model's road: tokenize, wait, run, answer, each stage while the others work.
 
 A stage that is idle takes at once whatever waits for it; while it is busy, more piles
 up for the next turn. So one request alone waits for nobody, and many share every
-thread hop, with no timer for either.
+thread hop, with no timer for either. How requests wait and run is `BatchPipeline`'s
+and `StepPipeline`'s; all else is the same for both, and is here.
 """
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NoReturn
+from uuid import UUID
 
 import structlog
 
 from events.inference import Busy, Expired
 from events.models import Limits
-from inference.batch import Size, Waiting, is_full, next_batch
-from inference.job import Job, Outcome
-from inference.models.model import Model
+from inference.job import Job, Outcome, Wrote
+from inference.models.model import Tokenizes
 from inference.pace import Pace
-from inference.run import run
 from inference.thread import ModelThread
 from inference.tokenize import tokenize
 
 log = structlog.get_logger()
 
-Send = Callable[[Sequence[tuple[Job, Outcome]]], Awaitable[None]]
+Send = Callable[[Sequence[tuple[Job, Outcome | Wrote]]], Awaitable[None]]
 
 
-class Pipeline:
+class Pipeline(ABC):
     """The requests that a worker holds for one model, and what moves them on."""
 
     def __init__(
         self,
-        model: Model,
+        model: Tokenizes,
         limits: Limits,
         send: Send,
         *,
@@ -44,11 +45,11 @@ class Pipeline:
         Args:
             model: Loaded.
             limits: From its declaration.
-            send: Answers requests; called with all that are done.
+            send: Answers requests; called with all that there is to say.
             device: The thread to run the model in: the one that loaded it.
             now: Unix seconds, the clock of deadlines.
         """
-        self._model = model
+        self._tokenizes = model
         self._limits = limits
         self._send = send
         self._now = now
@@ -58,9 +59,7 @@ class Pipeline:
         self._held: set[Job] = set()  # every request from submit until it is answered
         self._arrived: list[Job] = []
         self._waiting: list[Job] = []  # tokenized, first come first
-        self._running: Sequence[Job] = ()
-        self._run_since = 0.0  # time.monotonic()
-        self._done: list[tuple[Job, Outcome]] = []
+        self._said: list[tuple[Job, Outcome | Wrote]] = []
         self._to_tokenize = asyncio.Event()
         self._to_run = asyncio.Event()
         self._to_send = asyncio.Event()
@@ -75,15 +74,28 @@ class Pipeline:
         """What to answer instead of taking another request; None where there is room."""
         if len(self._held) < self._limits.queue:
             return None
-        elapsed_s = time.monotonic() - self._run_since
-        wait_ms = self._pace.room_in_ms(len(self._running), elapsed_s)
-        return Busy(queued=len(self._held), wait_ms=wait_ms)
+        return Busy(queued=len(self._held), wait_ms=self._room_in_ms())
 
     def submit(self, job: Job) -> None:
         """Take a request; ask `busy` first."""
         self._held.add(job)
         self._arrived.append(job)
         self._to_tokenize.set()
+
+    def cancel(self, request_id: UUID) -> None:
+        """Drop a request that nobody waits for any more, if it is held here."""
+        for job in self._held:
+            if job.ask.request_id == request_id:
+                if job.started:
+                    self._stop(job)
+                else:
+                    self._take([job])
+                    self._end([(job, Expired())])
+                return
+
+    @abstractmethod
+    def read(self, request_id: UUID, chunks: int) -> None:
+        """Hear how many chunks of a stream its reader has taken, if it is held here."""
 
     async def serve(self) -> NoReturn:
         """Move requests on until cancelled."""
@@ -102,17 +114,39 @@ class Pipeline:
 
         What has not been started when the time is over is answered `Busy`: nothing
         of it was executed, and another worker can take it. What is running then is
-        abandoned, for a thread cannot be stopped.
+        stopped if it can be, or abandoned, for a thread cannot be.
         """
         try:
             async with asyncio.timeout(within_s):
                 await self._empty()
         except TimeoutError:
             unstarted = [job for job in self._held if not job.started]
+            self._take(unstarted)
             self._held.difference_update(unstarted)
-            self._arrived, self._waiting = [], []
             await self._send([(job, Busy(queued=0, wait_ms=0.0)) for job in unstarted])
-            log.warning("drain_ended", sent_away=len(unstarted), abandoned=len(self._held))
+            stopped = await self._stop_all()
+            log.warning(
+                "drain_ended",
+                sent_away=len(unstarted),
+                stopped=stopped,
+                abandoned=len(self._held),
+            )
+
+    @abstractmethod
+    async def _run(self) -> NoReturn:
+        """Take from `_waiting`, run, and `_end`."""
+
+    @abstractmethod
+    def _room_in_ms(self) -> float:
+        """When a full queue will have room, as far as can be told."""
+
+    @abstractmethod
+    def _stop(self, job: Job) -> None:
+        """End a request that has been started, where that can be done."""
+
+    @abstractmethod
+    async def _stop_all(self) -> int:
+        """End all that have been started, where that can be done; how many there were."""
 
     async def _empty(self) -> None:
         while self._held:
@@ -127,62 +161,21 @@ class Pipeline:
             jobs = self._without_expired(arrived)
             if not jobs:
                 continue
-            self._end(await self._tokenizer.call(tokenize, self._model, jobs))
-            # a drain that ran out of time may have sent some away meanwhile
-            self._waiting += [job for job in jobs if job.prepared and job in self._held]
+            ended = await self._tokenizer.call(tokenize, self._tokenizes, jobs)
+            # some may have been cancelled meanwhile, or sent away by a drain
+            self._end([(job, outcome) for job, outcome in ended if not job.started])
+            self._waiting += [job for job in jobs if job.prepared and not job.started]
             self._to_run.set()
-
-    async def _run(self) -> NoReturn:
-        while True:
-            jobs = await self._next_batch()
-            self._running, self._run_since = jobs, time.monotonic()
-            ended = await self._device.call(run, self._model, jobs)
-            self._pace.ran(len(jobs), time.monotonic() - self._run_since)
-            self._running = ()
-            self._end(ended)
-
-    async def _next_batch(self) -> Sequence[Job]:
-        while True:
-            self._waiting = self._without_expired(self._waiting)
-            if not self._waiting:
-                self._to_run.clear()
-                await self._to_run.wait()
-                continue
-            waiting = [_waiting(job) for job in self._waiting]
-            chosen = next_batch(waiting, budget=self._limits.batch_tokens)
-            if len(chosen) == len(waiting) and await self._grows(waiting):
-                continue
-            taken = [self._waiting[position] for position in chosen]
-            for job in taken:
-                job.started = True
-            gone = set(chosen)
-            self._waiting = [
-                job for position, job in enumerate(self._waiting) if position not in gone
-            ]
-            return taken
-
-    async def _grows(self, waiting: Sequence[Waiting]) -> bool:
-        """Give a batch with room what `batch_wait_ms` grants the first in line."""
-        waited_s = time.monotonic() - self._waiting[0].arrived
-        left_s = self._limits.batch_wait_ms / 1_000 - waited_s
-        sizes = [one.size for one in waiting]
-        if left_s <= 0 or is_full(sizes, budget=self._limits.batch_tokens):
-            return False
-        self._to_run.clear()
-        try:
-            async with asyncio.timeout(left_s):
-                await self._to_run.wait()
-        except TimeoutError:
-            return False
-        return True
 
     async def _answer(self) -> NoReturn:
         while True:
             await self._to_send.wait()
             self._to_send.clear()
-            done, self._done = self._done, []
-            await self._send(done)
-            self._held.difference_update(job for job, _ in done)
+            said, self._said = self._said, []
+            await self._send(said)
+            self._held.difference_update(
+                job for job, outcome in said if not isinstance(outcome, Wrote)
+            )
             if not self._held:
                 self._emptied.set()
 
@@ -194,15 +187,20 @@ class Pipeline:
         self._end([(job, Expired()) for job in jobs if job.ask.deadline <= now])
         return [job for job in jobs if job.ask.deadline > now]
 
+    def _take(self, jobs: Sequence[Job]) -> None:
+        """Take requests out of every line that they stand in."""
+        for job in jobs:
+            job.started = True
+        self._arrived = [job for job in self._arrived if not job.started]
+        self._waiting = [job for job in self._waiting if not job.started]
+        self._to_run.set()
+
     def _end(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
-        if not ended:
-            return
         for job, _ in ended:
             job.started = True
-        self._done += ended
-        self._to_send.set()
+        self._say(ended)
 
-
-def _waiting(job: Job) -> Waiting:
-    assert job.prepared is not None, "only tokenized requests wait for the device"
-    return Waiting(Size(job.prepared.width, job.prepared.rows), job.task.name, job.ask.priority)
+    def _say(self, said: Sequence[tuple[Job, Outcome | Wrote]]) -> None:
+        if said:
+            self._said += said
+            self._to_send.set()

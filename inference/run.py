@@ -6,10 +6,9 @@ from time import monotonic
 
 from msgspec.structs import replace
 
-from events.inference import Timing
 from inference.attempt import Attempt, attempt
 from inference.errors import InputRefused
-from inference.job import Job, Outcome, Ran, outcome_of
+from inference.job import Job, Outcome, Ran, outcome_of, timing
 from inference.models.model import Answer, Model
 from inference.share import apportion
 
@@ -44,16 +43,8 @@ def _outcomes(tried: Attempt[Job, Answer]) -> list[tuple[Job, Outcome]]:
             else Ran(
                 result=answer.result,
                 quantities=replace(answer.quantities, device_ms=device_ms),
-                timing=_timing(job, now=now, compute_s=tried.seconds),
+                timing=timing(job, now=now, compute_s=tried.seconds),
             ),
         )
         for job, answer, device_ms in zip(tried.items, tried.outcomes, shares, strict=True)
     ]
-
-
-def _timing(job: Job, *, now: float, compute_s: float) -> Timing:
-    """The three add up to the time since the request arrived."""
-    queue_s = max(0.0, now - job.arrived - job.tokenize_s - compute_s)
-    return Timing(
-        tokenize_ms=1_000 * job.tokenize_s, queue_ms=1_000 * queue_s, compute_ms=1_000 * compute_s
-    )

@@ -7,10 +7,10 @@ from events.inference import Failed, Refused
 from inference.attempt import attempt
 from inference.errors import InputRefused
 from inference.job import Job, outcome_of
-from inference.models.model import Model, Prepared
+from inference.models.model import Prepared, Tokenizes
 
 
-def tokenize(model: Model, jobs: Sequence[Job]) -> list[tuple[Job, Refused | Failed]]:
+def tokenize(model: Tokenizes, jobs: Sequence[Job]) -> list[tuple[Job, Refused | Failed]]:
     """Tokenize requests of any tasks, in the model's tokenizing thread.
 
     Sets each job's `prepared` and `tokenize_s`.
@@ -31,7 +31,9 @@ def tokenize(model: Model, jobs: Sequence[Job]) -> list[tuple[Job, Refused | Fai
     return ended
 
 
-def _prepared(model: Model, task: str, jobs: Sequence[Job]) -> Sequence[Prepared | InputRefused]:
+def _prepared(
+    model: Tokenizes, task: str, jobs: Sequence[Job]
+) -> Sequence[Prepared | InputRefused]:
     return model.tokenize(task, [job.value for job in jobs])
 
 

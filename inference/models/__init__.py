@@ -1,27 +1,38 @@
 """Models: one module for each kind of source, imported when a model asks for it.
 
-A module here has a function ``load(where, declared) -> Model``. Torch and spaCy take
-seconds to import, and a worker that serves neither never pays for them.
+A module here has a function ``load(where, declared)`` for a `Model` or a `Generator`.
+Torch and spaCy take seconds to import, and a worker that serves neither never pays
+for them.
 """
 
+import os
+import sys
 from importlib import import_module, util
 from pathlib import Path
 from typing import Final
 
 from events.models import ModelDeclared
 from inference.errors import ModelUnfit
-from inference.models.model import Model
+from inference.models.model import Generator, Model
 
-__all__ = ["load", "package_folder"]
+__all__ = ["FOLDERS", "load", "package_folder"]
+
+# read when torch is imported: its threads wait for each other hundreds of times for one
+# token, and by default they burn the core that the other one needs. Beside other busy
+# processes a step of SmolLM2 took 200 to 1,700 ms, and takes 70
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+FOLDERS: Final = Path(sys.prefix) / "lib" / "tollgate-models"  # what `make setup` converts
 
 _KINDS: Final = {
+    "causal-lm": "inference.models.causal_lm",
     "echo": "inference.models.echo",
     "sentence-transformers": "inference.models.sentence_transformers",
     "spacy": "inference.models.spacy",
 }
 
 
-def load(declared: ModelDeclared) -> Model:
+def load(declared: ModelDeclared) -> Model | Generator:
     """Load a declared model; blocks for as long as that takes.
 
     Raises:
@@ -33,7 +44,7 @@ def load(declared: ModelDeclared) -> Model:
         known = ", ".join(_KINDS)
         raise ModelUnfit(declared.name, f"source {declared.source!r} is not one of {known}")
     try:
-        model: Model = import_module(_KINDS[kind]).load(where, declared)
+        model: Model | Generator = import_module(_KINDS[kind]).load(where, declared)
     except ModuleNotFoundError as error:
         raise ModelUnfit(declared.name, f"{error.name} is not installed") from error
     except (OSError, ValueError) as error:

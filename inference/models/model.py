@@ -1,7 +1,7 @@
 """What a model is to the rest of the worker."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -30,13 +30,23 @@ class Answer(Struct, frozen=True):
     quantities: Quantities
 
 
-class Model(Protocol):
-    """Something that does one or more tasks.
+class Advance(Struct, frozen=True):
+    """What one step did for one request."""
 
-    Each method is called from a thread of its own, so that one batch is tokenized
-    while another runs: the two must share nothing that either changes. Both give
-    one result for each input, in order, or an `InputRefused` in its place. What
-    they raise is taken for the fault of one input: each is then tried alone.
+    piece: TaskResult | None  # what can be said by now and was not; None where nothing can
+    quantities: Quantities  # of the request so far; `device_ms` is added later
+    tokens: int  # that the step read and wrote for it: its share of the step's time
+    result: TaskResult | None = None  # the whole, once it is finished
+    reason: Literal["stop", "length"] = "stop"  # why it is finished
+
+
+class Tokenizes(Protocol):
+    """What all models have in common.
+
+    Each method is called from a thread of its own, so that some requests are tokenized
+    while others run: the two must share nothing that either changes. All give one
+    result for each input, in order, or an `InputRefused` in its place. What they
+    raise is taken for the fault of one input: each is then tried alone.
     """
 
     @property
@@ -46,5 +56,30 @@ class Model(Protocol):
     def tokenize(self, task: str, inputs: Sequence[Any]) -> Sequence[Prepared | InputRefused]:
         """Prepare inputs of one task's type."""
 
+
+class Model(Tokenizes, Protocol):
+    """Something that answers requests in batches, each in one go."""
+
     def run(self, task: str, prepared: Sequence[Prepared]) -> Sequence[Answer | InputRefused]:
         """Answer a batch of one task."""
+
+
+@runtime_checkable
+class Generator(Tokenizes, Protocol):
+    """Something that writes its answers token by token, several side by side.
+
+    Requests join and leave between steps. What a request has of the model while it
+    runs is its draft, which belongs to the model. A draft that is left out of a step
+    keeps all that it has; one that has left is just not seen again, and whatever it
+    holds must go when nobody refers to it any more.
+    """
+
+    def join(self, prepared: Prepared) -> Any:  # noqa: ANN401 - the model's own affair
+        """Begin a draft; cheap, for nothing is computed before the next step."""
+
+    def step(self, drafts: Sequence[Any]) -> Sequence[Advance | Exception]:
+        """Advance each of up to `Limits.slots` drafts by one token, or by some of its input.
+
+        No draft's text may depend on which others there are. What goes wrong with one
+        draft is given in its place. Raising means that no draft was advanced.
+        """

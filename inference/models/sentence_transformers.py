@@ -1,4 +1,4 @@
-"""Embeddings by sentence-transformers models; the only module that imports torch."""
+"""Embeddings by sentence-transformers models."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,7 @@ from events.tasks.task import read_texts
 from inference.batch import Size, pack
 from inference.errors import ModelUnfit
 from inference.models import package_folder
+from inference.models.device import device_of
 from inference.models.model import Answer, Prepared
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read on import; weights are local or absent
@@ -62,7 +63,7 @@ def load(package: str, declared: ModelDeclared) -> "SentenceEncoder":
     if missing:
         raise ModelUnfit(declared.name, f"weights are missing: {', '.join(missing)}")
     return SentenceEncoder(
-        model.eval().to(_device(declared)),
+        model.eval().to(device_of(declared)),
         AutoTokenizer.from_pretrained(folder, **local),
         max_tokens=_read(folder / "sentence_bert_config.json", _Encoding).max_seq_length,
         batch_tokens=declared.limits.batch_tokens,
@@ -71,18 +72,6 @@ def load(package: str, declared: ModelDeclared) -> "SentenceEncoder":
 
 def _read(path: Path, kind: type[Config]) -> Config:
     return msgspec.json.decode(path.read_bytes(), type=kind)
-
-
-def _device(declared: ModelDeclared) -> torch.device:
-    if declared.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(declared.device)
-    except RuntimeError as error:
-        raise ModelUnfit(declared.name, f"no such device: {declared.device!r}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelUnfit(declared.name, "device cuda is declared, and there is none")
-    return device
 
 
 class SentenceEncoder:

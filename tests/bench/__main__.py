@@ -5,6 +5,7 @@ import asyncio
 from tests.bench import wrk
 from tests.bench.admission import measure_decisions, measure_memory
 from tests.bench.fold import measure_fold
+from tests.bench.generation import measure_generation
 from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
 
@@ -12,5 +13,6 @@ wrk.install()
 asyncio.run(measure_decisions())
 measure_memory()
 asyncio.run(measure_fold())
+asyncio.run(measure_generation())
 asyncio.run(measure_revocation())
 asyncio.run(measure_road())

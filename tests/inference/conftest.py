@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from events import broker, streams
 from events.models import ModelDeclared, read_models
 from inference.models import load
-from inference.models.model import Model
+from inference.models.model import Generator, Model
 from tests.waiting import PATIENCE_S
 
 MODELS_FILE = Path(__file__).parents[2] / "deploy" / "models.toml"
@@ -36,10 +36,14 @@ def declared() -> dict[str, ModelDeclared]:
 @pytest.fixture(scope="session")
 def entities_model(declared: dict[str, ModelDeclared]) -> Model:
     pytest.importorskip("spacy")
-    return load(declared["en_core_web_sm"])
+    model = load(declared["en_core_web_sm"])
+    assert not isinstance(model, Generator)
+    return model
 
 
 @pytest.fixture(scope="session")
 def embeddings_model(declared: dict[str, ModelDeclared]) -> Model:
     pytest.importorskip("torch")
-    return load(declared["all-MiniLM-L6-v2"])
+    model = load(declared["all-MiniLM-L6-v2"])
+    assert not isinstance(model, Generator)
+    return model

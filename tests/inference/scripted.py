@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from events.ids import new_id
 from events.inference import Ask
@@ -12,10 +13,10 @@ from events.models import Limits
 from events.tasks import echo
 from events.tasks.echo import EchoInput, EchoResult
 from events.usage import Quantities
+from inference.batch_pipeline import BatchPipeline
 from inference.errors import InputRefused
-from inference.job import Job, Outcome
+from inference.job import Job, Outcome, Wrote
 from inference.models.model import Answer, Prepared
-from inference.pipeline import Pipeline
 from tests.waiting import PATIENCE_S, until
 
 
@@ -85,22 +86,26 @@ class Road:
         self.time = 1_000.0  # the clock of deadlines
         self.outcomes: dict[str, Outcome] = {}
         self.order: list[str] = []
-        self.pipeline = Pipeline(self.model, limits or Limits(), self._send, now=lambda: self.time)
+        self.pipeline = BatchPipeline(
+            self.model, limits or Limits(), self._send, now=lambda: self.time
+        )
         self._ended = asyncio.Event()
 
-    async def _send(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
+    async def _send(self, ended: Sequence[tuple[Job, Outcome | Wrote]]) -> None:
         for job, outcome in ended:
+            assert not isinstance(outcome, Wrote)
             assert job.value.text not in self.outcomes, "answered twice"
             self.outcomes[job.value.text] = outcome
             self.order.append(job.value.text)
         self._ended.set()
 
-    def submit(self, *texts: str, priority: int = 0, deadline: float = 2_000.0) -> None:
-        for text in texts:
-            ask = an_ask(text, priority=priority, deadline=deadline)
+    def submit(self, *texts: str, priority: int = 0, deadline: float = 2_000.0) -> list[UUID]:
+        asks = [an_ask(text, priority=priority, deadline=deadline) for text in texts]
+        for text, ask in zip(texts, asks, strict=True):
             value = EchoInput(text=text)
             job = Job(ask, "scripted", echo.TASK, value, "inbox", time.monotonic())
             self.pipeline.submit(job)
+        return [ask.request_id for ask in asks]
 
     async def ended(self, *texts: str) -> None:
         """Until each of these has its outcome."""

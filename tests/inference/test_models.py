@@ -13,7 +13,7 @@ from events.tasks.embeddings import EmbeddingsInput
 from events.tasks.entities import EntitiesInput, Entity
 from inference.errors import InputRefused, ModelUnfit
 from inference.models import load, package_folder
-from inference.models.model import Answer, Model, Prepared
+from inference.models.model import Answer, Generator, Model, Prepared
 
 SENTENCES = [
     "A cat sleeps on the sofa.",
@@ -127,6 +127,7 @@ def test_more_rows_than_a_batch_may_hold_are_run_in_several(
 ) -> None:
     small = declared["all-MiniLM-L6-v2"]
     narrow = load(replace(small, limits=replace(small.limits, batch_tokens=24)))
+    assert not isinstance(narrow, Generator)
 
     assert np.allclose(embed(narrow, *SENTENCES), embed(embeddings_model, *SENTENCES), atol=1e-5)
 

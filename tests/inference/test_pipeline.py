@@ -169,6 +169,36 @@ async def test_an_input_that_breaks_the_tokenizer_fails_alone() -> None:
     assert isinstance(road.outcomes["after"], Ran)
 
 
+async def test_what_is_cancelled_before_it_runs_never_does() -> None:
+    async with a_road() as road:
+        road.model.gate.clear()
+        (running,) = road.submit("running")
+        await road.model.has_begun()
+        waiting, _ = road.submit("waiting", "neighbour")
+        await road.tokenized("waiting", "neighbour")
+
+        road.pipeline.cancel(waiting)
+        road.pipeline.cancel(running)
+        await road.ended("waiting")
+        road.model.gate.set()
+        await road.ended("running", "neighbour")
+
+    assert road.outcomes["waiting"] == Expired()
+    assert isinstance(road.outcomes["running"], Ran)
+    assert road.model.batches == [["running"], ["neighbour"]]
+
+
+async def test_a_cancel_leaves_the_company_that_waits_with_it() -> None:
+    async with a_road(batch_wait_ms=100) as road:
+        cancelled, _ = road.submit("cancelled", "company")
+        await road.tokenized("cancelled", "company")
+
+        road.pipeline.cancel(cancelled)
+        await road.ended("cancelled", "company")
+
+    assert road.model.batches == [["company"]]
+
+
 async def test_a_drain_waits_for_what_was_taken() -> None:
     async with a_road() as road:
         road.submit("one", "two")

@@ -19,9 +19,9 @@ from events.inference import Answered, Ask, Busy, Expired, Failed, Refused, Repl
 from events.models import Limits, ModelAnnounced
 from events.tasks import echo
 from inference.app import Worker, create_app
+from inference.batch_pipeline import BatchPipeline
 from inference.consumer import Consumer
 from inference.errors import ModelUnfit
-from inference.pipeline import Pipeline
 from inference.settings import Settings
 from tests.inference.conftest import MODELS_FILE
 from tests.inference.scripted import Scripted, an_ask
@@ -80,13 +80,14 @@ async def a_scripted_worker(nats_url: str, limits: Limits | None = None) -> Asyn
     """The worker's side of the wire around a scripted model."""
     connected = await broker.connect(nats_url, "scripted")
     consumer, model = Consumer(connected), Scripted()
-    pipeline = Pipeline(model, limits or Limits(), consumer.answer)
+    pipeline = BatchPipeline(model, limits or Limits(), consumer.answer)
     try:
         async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
             running = [
                 group.create_task(pipeline.serve()),
                 group.create_task(consumer.heartbeats()),
             ]
+            await consumer.listen()
             await consumer.subscribe("scripted", [echo.TASK], pipeline)
             yield model
             model.gate.set()

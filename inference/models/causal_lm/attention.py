@@ -1,0 +1,157 @@
+"""Attention for texts of any lengths, where transformers' own wants one length for all.
+
+Its own pads every text to the longest, and copies all keys and values when one joins,
+leaves or grows. Here a text has a row on a shelf of its own width (`cache.py`), and one
+product serves all texts of a shelf: few calls matter more than few numbers, since each
+call waits for every core. What a text gets does not depend on what is beside it: its
+width is its own affair, and rows of a product do not mix.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import torch
+from msgspec import Struct
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+
+from inference.models.causal_lm.cache import Cache, Shelf
+
+NAME: Final = "tollgate"  # as `attn_implementation`
+
+
+class Plan(Protocol):
+    """Whose tokens one call of the model is about."""
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
+    ) -> Tensor:
+        """Let each token attend to its own text up to itself.
+
+        Args:
+            layer: Its number.
+            query: ``[1, heads, N, size]``.
+            key: ``[1, groups, N, size]``: heads of a group share one.
+            value: Likewise.
+            scaling: Of the products.
+
+        Returns:
+            ``[1, N, heads, size]``.
+        """
+
+
+class Reading(Struct, frozen=True):
+    """The next N tokens of one text."""
+
+    cache: Cache
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
+    ) -> Tensor:
+        """As `Plan.attend`."""
+        keys, values = self.cache.shelf.layer(layer, key)
+        row, known, new = self.cache.row, self.cache.length, query.shape[2]
+        until = known + new
+        keys[row, :, known:until] = key[0]
+        values[row, :, known:until] = value[0]
+        return scaled_dot_product_attention(
+            query,
+            keys[row : row + 1, :, :until],
+            values[row : row + 1, :, :until],
+            attn_mask=query.new_ones((new, until), dtype=torch.bool).tril(known) if known else None,
+            is_causal=not known,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        ).transpose(1, 2)
+
+
+class _Rows(Struct, frozen=True):
+    """Those of a call's tokens that belong to one shelf."""
+
+    shelf: Shelf
+    at: Tensor  # where they are among the N: int64 [n]
+    rows: Tensor  # whose they are: int64 [n]
+    positions: Tensor  # and where in these texts: int64 [n]
+    mask: Tensor  # what each row of the shelf may look at: 0 or -inf, [rows, 1, 1, width]
+
+
+class Writing:
+    """The next token of each of several texts, and padding."""
+
+    def __init__(
+        self, caches: Sequence[Cache], *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        """Plan.
+
+        Args:
+            caches: Of the first of the N tokens, in their order.
+            device: The model's.
+            dtype: Likewise.
+        """
+        shelves: dict[Shelf, list[int]] = {}
+        for number, cache in enumerate(caches):
+            shelves.setdefault(cache.shelf, []).append(number)
+        self._shelves = []
+        for shelf, found in shelves.items():
+            at = torch.tensor(found)
+            rows = torch.tensor([caches[number].row for number in found])
+            positions = torch.tensor([caches[number].length for number in found])
+            last = torch.zeros(shelf.rows, dtype=torch.long)  # others see one: to be a number
+            last[rows] = positions
+            hidden = torch.arange(shelf.width) > last[:, None]
+            mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)[:, None, None]
+            self._shelves.append(
+                _Rows(
+                    shelf,
+                    at.to(device),
+                    rows.to(device),
+                    positions.to(device),
+                    mask.to(device, dtype),
+                )
+            )
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
+    ) -> Tensor:
+        """As `Plan.attend`; zeros for padding."""
+        _, heads, tokens, size = query.shape
+        groups = key.shape[1]
+        found = query.new_zeros(tokens, heads, size)
+        queries = query[0].transpose(0, 1)  # [N, heads, size]
+        new_keys, new_values = key[0].transpose(0, 1), value[0].transpose(0, 1)
+        for one in self._shelves:
+            keys, values = one.shelf.layer(layer, key)
+            keys[one.rows, :, one.positions] = new_keys[one.at]
+            values[one.rows, :, one.positions] = new_values[one.at]
+            asking = query.new_zeros(one.shelf.rows, heads, size)
+            asking[one.rows] = queries[one.at]
+            # the heads of a group are rows of one product, so that no key is repeated
+            answers = scaled_dot_product_attention(
+                asking.view(-1, groups, heads // groups, size),
+                keys[: one.shelf.rows],
+                values[: one.shelf.rows],
+                attn_mask=one.mask,
+                scale=scaling,
+            )
+            found[one.at] = answers.view(-1, heads, size)[one.rows]
+        return found[None]
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    _mask: object,
+    *,
+    scaling: float,
+    plan: Plan,
+    **_: Any,  # noqa: ANN401 - what transformers passes to every implementation
+) -> tuple[Tensor, None]:
+    """Follow a plan, in the form in which transformers calls an implementation."""
+    layer: Any = module.layer_idx
+    return plan.attend(layer, query, key, value, scaling), None
+
+
+AttentionInterface.register(NAME, attend)

@@ -1,0 +1,108 @@
+"""What a model remembers of texts: the keys and values of their tokens, in every layer."""
+
+import heapq
+import weakref
+from collections.abc import Iterator
+from typing import Final
+
+from torch import Tensor
+
+FIRST: Final = 64  # tokens for which a text has room at first; it doubles
+
+Layer = tuple[Tensor, Tensor]  # keys and values, each [rows, heads, width, size]
+
+
+class Shelf:
+    """Room for texts of up to `width` tokens, a row for each, so that they can be read at once."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.rows = 0  # that there are; some may be free
+        self._free: list[int] = []
+        self._layers: dict[int, Layer] = {}
+
+    @property
+    def in_use(self) -> bool:
+        """Whether any row is taken."""
+        return len(self._free) < self.rows
+
+    def take(self) -> int:
+        """A free row, all zeros: not even what is masked may be no number."""
+        if not self._free:
+            self.rows += 1
+            return self.rows - 1
+        row = heapq.heappop(self._free)
+        for stored in self._layers.values():
+            for tensor in stored:
+                tensor[row] = 0
+        return row
+
+    def give_back(self, row: int) -> None:
+        """Let somebody else have it; from any thread."""
+        heapq.heappush(self._free, row)
+
+    def layer(self, number: int, like: Tensor) -> Layer:
+        """The keys and values of every row.
+
+        Args:
+            number: Of the layer.
+            like: Some of its keys, ``[1, heads, any, size]``.
+        """
+        stored = self._layers.get(number)
+        if stored is None or len(stored[0]) < self.rows:
+            _, heads, _, size = like.shape
+            rows = max(self.rows, 2 * len(stored[0]) if stored else 0)
+            grown = (
+                like.new_zeros(rows, heads, self.width, size),
+                like.new_zeros(rows, heads, self.width, size),
+            )
+            for new, old in zip(grown, stored or (), strict=False):
+                new[: len(old)] = old
+            self._layers[number] = stored = grown
+        return stored
+
+    def layers(self) -> Iterator[tuple[int, Layer]]:
+        """All layers that were asked for."""
+        yield from self._layers.items()
+
+
+class Shelves:
+    """A shelf for each width: the first, twice that, and so on."""
+
+    def __init__(self) -> None:
+        self._by_width: dict[int, Shelf] = {}
+
+    def fitting(self, tokens: int) -> Shelf:
+        """The narrowest shelf for a text of so many tokens."""
+        width = FIRST
+        while width < tokens:
+            width *= 2
+        return self._by_width.setdefault(width, Shelf(width))
+
+    def tidy(self) -> None:
+        """Let go of shelves that nobody uses."""
+        self._by_width = {w: shelf for w, shelf in self._by_width.items() if shelf.in_use}
+
+
+class Cache:
+    """One text's row; given back when the cache is no longer referred to."""
+
+    def __init__(self, shelves: Shelves) -> None:
+        self._shelves = shelves
+        self.length = 0  # tokens that count; what is written beyond is written again
+        self._take(shelves.fitting(FIRST))
+
+    def reserve(self, tokens: int) -> None:
+        """Have room for so many tokens behind those that count."""
+        if self.length + tokens <= self.shelf.width:
+            return
+        old, row, give_back = self.shelf, self.row, self._give_back
+        self._take(self._shelves.fitting(self.length + tokens))
+        for number, stored in old.layers():
+            for new, known in zip(self.shelf.layer(number, stored[0]), stored, strict=True):
+                new[self.row, :, : self.length] = known[row, :, : self.length]
+        give_back()
+
+    def _take(self, shelf: Shelf) -> None:
+        self.shelf, self.row = shelf, shelf.take()
+        self._give_back = weakref.finalize(self, shelf.give_back, self.row)

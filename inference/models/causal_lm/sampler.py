@@ -1,0 +1,86 @@
+"""Choosing the next token."""
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+import torch
+from msgspec import Struct
+from torch import Tensor
+
+_TRIES: Final = 64  # tokens that may be turned down before the text is ended instead
+
+
+class Choice(Struct, frozen=True, kw_only=True):
+    """How one request wants its tokens chosen."""
+
+    temperature: float  # 0: always the likeliest
+    top_k: int  # 0: of all
+    top_p: float
+    repetition_penalty: float
+    seed: int | None
+
+
+class Sampler:
+    """One request's luck: its own, whoever is generated beside it.
+
+    On the CPU, so that a seed says the same on every device.
+    """
+
+    def __init__(self, choice: Choice, never: Collection[int]) -> None:
+        """Begin.
+
+        Args:
+            choice: The request's.
+            never: Tokens that are not to be chosen.
+        """
+        self._choice = choice
+        self._never = torch.tensor(sorted(never), dtype=torch.long)
+        self._generator = torch.Generator()
+        if choice.seed is None:
+            self._generator.seed()
+        else:
+            self._generator.manual_seed(choice.seed)
+
+    def choose(
+        self, scores: Tensor, before: Sequence[int], allowed: Callable[[int], bool]
+    ) -> int | None:
+        """Choose a token.
+
+        Args:
+            scores: One for each token, of any dtype; changed.
+            before: The tokens of the text so far, input included.
+            allowed: Asked of the one that is chosen; if not, another is.
+
+        Returns:
+            The token; None where none was found that is allowed.
+
+        Source: transformers' logits processors, in the order that `generate` has them.
+        """
+        scores = scores.float()
+        if self._choice.repetition_penalty != 1:
+            seen = torch.tensor(sorted(set(before)))
+            old, penalty = scores[seen], self._choice.repetition_penalty
+            scores[seen] = torch.where(old < 0, old * penalty, old / penalty)
+        scores[self._never] = -torch.inf
+        for _ in range(_TRIES):
+            token = self._pick(scores)
+            if allowed(token):
+                return token
+            scores[token] = -torch.inf
+        return None
+
+    def _pick(self, scores: Tensor) -> int:
+        choice = self._choice
+        if choice.temperature == 0:
+            return int(scores.argmax())
+        of_all = choice.top_k == 0 and choice.top_p == 1
+        tokens = None
+        if not of_all:
+            scores, tokens = scores.topk(min(choice.top_k or len(scores), len(scores)))
+        # less the greatest: a temperature near zero must not make infinities of all
+        chances = ((scores - scores.max()) / choice.temperature).softmax(0)
+        if choice.top_p < 1:
+            likelier = chances.cumsum(0) - chances  # sorted: what all before it add up to
+            chances[likelier >= choice.top_p] = 0
+        picked = int(chances.multinomial(1, generator=self._generator))
+        return picked if tokens is None else int(tokens[picked])

@@ -1,0 +1,63 @@
+"""The text that a model has written, and how much of it may be given out."""
+
+
+class WrittenText:
+    """Grows by pieces; ends where the end sequence does."""
+
+    def __init__(self, end: str | None, *, keep_end: bool) -> None:
+        """Begin empty.
+
+        Args:
+            end: What ends the text, wherever it comes from.
+            keep_end: Whether it belongs to the text that it ends.
+        """
+        self._end = end
+        self._keep_end = keep_end
+        self._text = ""
+        self._given = 0
+        self._in_word = False
+        self.words = 0  # of what was given out
+        self.ended = False
+
+    @property
+    def given(self) -> str:
+        """All that was given out."""
+        return self._text[: self._given]
+
+    def tail(self, characters: int) -> str:
+        """The last of what was written."""
+        return self._text[-characters:] if characters else ""
+
+    def write(self, new: str, *, last: bool = False) -> str:
+        """Append to the text; `last` if nothing more will come.
+
+        Returns:
+            What can be given out and was not. What may turn out to be the beginning of
+            an end that is left out is held back.
+        """
+        if self._end is None:
+            self._text += new
+            return self._give(len(self._text))
+        since = max(0, len(self._text) - len(self._end) + 1)
+        self._text += new
+        at = self._text.find(self._end, since)
+        if at >= 0:
+            self.ended = True
+            self._text = self._text[: at + len(self._end) * self._keep_end]
+        held = 0 if self.ended or last or self._keep_end else _overlap(self._text, self._end)
+        return self._give(len(self._text) - held)
+
+    def _give(self, until: int) -> str:
+        piece = self._text[self._given : until]
+        self._given = until
+        if piece:
+            goes_on = self._in_word and not piece[0].isspace()
+            self.words += len(piece.split()) - goes_on
+            self._in_word = not piece[-1].isspace()
+        return piece
+
+
+def _overlap(text: str, end: str) -> int:
+    """How many of the text's last characters are the first of `end`."""
+    longest = min(len(text), len(end) - 1)
+    return next((n for n in range(longest, 0, -1) if text.endswith(end[:n])), 0)

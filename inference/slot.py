@@ -1,0 +1,70 @@
+"""One request that a generator is writing for, and how far its reader is."""
+
+from typing import Any, Literal
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from events.inference import WINDOW, Ended, Expired
+from events.usage import Quantities
+from inference.job import Job, Outcome, Ran, Wrote, outcome_of, timing
+from inference.models.model import Advance
+
+
+class Slot(Struct, eq=False):
+    """A place in the generator's steps, while one request has it."""
+
+    job: Job
+    draft: Any = None  # the model's, from its first step on
+    cancelled: bool = False
+    chunks: int = 0  # that were sent
+    read: int = 0  # of these, that the reader took
+    read_at: float = 0.0  # time.monotonic() of the last sign that somebody reads
+    quantities: Quantities = Quantities()
+    compute_s: float = 0.0  # of all steps that it was in
+    device_us: int = 0  # its share of them
+
+    @property
+    def paused(self) -> bool:
+        """Whether its reader is so far behind that it has to wait."""
+        return self.chunks - self.read >= WINDOW
+
+    def hear(self, chunks: int, *, now: float) -> None:
+        """Note that the reader has taken so many chunks."""
+        self.read = max(self.read, min(chunks, self.chunks))
+        self.read_at = now
+
+    def advance(
+        self, advance: Advance | Exception, *, seconds: float, device_us: int, now: float
+    ) -> tuple[list[Wrote], Outcome | None]:
+        """Count one step.
+
+        Returns:
+            The chunk that it made, if it made one, and what became of the request,
+            if it is finished.
+        """
+        self.compute_s += seconds
+        self.device_us += device_us
+        if isinstance(advance, Exception):
+            return [], outcome_of(self.job, advance)
+        self.quantities = replace(advance.quantities, device_ms=self.device_us // 1_000)
+        wrote = []
+        if self.job.ask.stream and advance.piece is not None:
+            wrote.append(Wrote(self.chunks, advance.piece, self.quantities))
+            self.chunks += 1
+            if self.paused:
+                self.read_at = now  # a silence begins now, if it is one
+        if advance.result is None:
+            return wrote, None
+        if self.job.ask.stream:
+            return wrote, self._ended(advance.reason, now=now)
+        times = timing(self.job, now=now, compute_s=self.compute_s)
+        return wrote, Ran(advance.result, self.quantities, times)
+
+    def give_up(self, *, now: float) -> Outcome:
+        """What a request is told that is not finished and will not be."""
+        return self._ended("cancelled", now=now) if self.job.ask.stream else Expired()
+
+    def _ended(self, reason: Literal["stop", "length", "cancelled"], *, now: float) -> Ended:
+        times = timing(self.job, now=now, compute_s=self.compute_s)
+        return Ended(reason, self.chunks, self.quantities, times)

@@ -1,0 +1,404 @@
+"""Text from causal language models: SmolLM2 for sense, a tiny random one for the rest."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from msgspec import Struct
+from tokenizers import Tokenizer
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from events.models import Limits, ModelDeclared
+from events.tasks import generation
+from events.tasks.generation import GenerationInput, GenerationResult
+from events.usage import Quantities
+from inference.errors import InputRefused, ModelUnfit
+from inference.models import FOLDERS, load
+from inference.models.causal_lm.attention import NAME
+from inference.models.causal_lm.generator import READ, CausalLM
+from inference.models.causal_lm.request import read_request
+from inference.models.causal_lm.vocabulary import Vocabulary
+from inference.models.model import Advance, Generator, Prepared
+
+SMOL = FOLDERS / "SmolLM2-135M-Instruct"
+CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
+
+
+class Written(Struct):
+    """What a test has of one text."""
+
+    pieces: list[str]
+    last: Advance | None = None
+
+    @property
+    def result(self) -> GenerationResult:
+        assert self.last is not None
+        assert isinstance(self.last.result, GenerationResult)
+        return self.last.result
+
+    @property
+    def quantities(self) -> Quantities:
+        assert self.last is not None
+        return self.last.quantities
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+def write(
+    model: Generator, *values: GenerationInput, joining_at: Sequence[int] = ()
+) -> list[Written]:
+    """Generate side by side; each joins at the step that is given for it, 0 if none is."""
+    prepared = model.tokenize("generation", values)
+    assert all(isinstance(one, Prepared) for one in prepared)
+    joining = [*joining_at, *[0] * (len(values) - len(joining_at))]
+    drafts: dict[int, Any] = {}
+    texts = [Written([]) for _ in values]
+    at = 0
+    while any(text.last is None for text in texts):
+        for number, one in enumerate(prepared):
+            if joining[number] == at and isinstance(one, Prepared):
+                drafts[number] = model.join(one)
+        running = list(drafts)
+        for number, advance in zip(running, model.step(list(drafts.values())), strict=True):
+            assert isinstance(advance, Advance)
+            if advance.piece is not None:
+                texts[number].pieces.append(advance.piece.text)  # type: ignore[attr-defined]
+            if advance.result is not None:
+                texts[number].last = advance
+                del drafts[number]
+        at += 1
+    return texts
+
+
+def refusal(model: Generator, value: GenerationInput) -> InputRefused:
+    (refused,) = model.tokenize("generation", [value])
+    assert isinstance(refused, InputRefused)
+    return refused
+
+
+@pytest.fixture(scope="session")
+def smol(declared: dict[str, ModelDeclared]) -> Generator:
+    model = load(declared["SmolLM2-135M-Instruct"])
+    assert isinstance(model, Generator)
+    return model
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers of noise that speak SmolLM2's tokens."""
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=49_152,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2_048,
+        bos_token_id=1,
+        eos_token_id=2,
+        initializer_range=0.5,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    shutil.copy(SMOL / "tokenizer.json", folder)
+    return folder
+
+
+def declare(folder: Path, *, slots: int = 4) -> ModelDeclared:
+    return ModelDeclared(
+        name="tiny", source=f"causal-lm:{folder}", tasks=("generation",), limits=Limits(slots=slots)
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> CausalLM:
+    model = load(declare(tiny_folder))
+    assert isinstance(model, CausalLM)
+    return model
+
+
+def test_a_sensible_text_goes_on_sensibly(smol: Generator) -> None:
+    prompt = "The capital of France is"
+
+    (text,) = write(smol, GenerationInput(text=prompt, temperature=0, max_length=8))
+
+    assert "Paris" in text.text
+    assert text.result.generated_text == prompt + text.text
+    assert (text.result.nb_input_tokens, text.result.nb_generated_tokens) == (5, 8)
+    assert text.last is not None
+    assert text.last.reason == "length"
+
+
+def test_a_model_that_has_said_all_stops(smol: Generator) -> None:
+    question = CHAT.format("What is the capital of Italy?")
+
+    (text,) = write(smol, GenerationInput(text=question, temperature=0, remove_input=True))
+
+    assert text.result.generated_text == text.text == "The capital of Italy is Rome."
+    assert text.last is not None
+    assert text.last.reason == "stop"
+    assert text.quantities.output_tokens == 8  # the one that says so, too
+    assert text.quantities.output_words == 6
+    assert text.quantities.output_characters == 29
+    assert text.quantities.input_words == 8
+    assert text.quantities.input_characters == len(question)
+
+
+def test_emoji_are_not_split(smol: Generator) -> None:
+    value = GenerationInput(text="Write emojis: 😀😃😄😁😆🥰😍🤩😘", seed=4, max_length=20)
+
+    (text,) = write(smol, value)
+
+    assert "\N{REPLACEMENT CHARACTER}" not in text.text
+    assert any(ord(character) > 0xFFFF for character in text.text)
+    assert len(text.pieces) < text.quantities.output_tokens
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_text_ends_with_the_end_sequence_wherever_tokens_begin(
+    smol: Generator,
+    kept: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    value = GenerationInput(
+        text="The capital of France is",
+        temperature=0,
+        end_sequence="ris.\n\nTh",
+        remove_end_sequence=not kept,
+        remove_input=True,
+    )
+
+    (text,) = write(smol, value)
+
+    assert text.text == text.result.generated_text == (" Paris.\n\nTh" if kept else " Pa")
+    assert text.quantities.output_characters == len(text.text)
+    assert text.quantities.output_tokens == 5
+    assert text.last is not None
+    assert text.last.reason == "stop"
+
+
+def test_company_changes_no_text(smol: Generator) -> None:
+    values = [
+        GenerationInput(text="The capital of France is", temperature=0, max_length=10),
+        GenerationInput(text="Water boils at a temperature of", seed=3, max_length=6),
+        GenerationInput(text="Once upon a time there was a dog who", temperature=0, max_length=9),
+        GenerationInput(text="My favourite food", seed=5, top_p=0.9, max_length=8),
+    ]
+
+    alone = [write(smol, value)[0] for value in values]
+    together = write(smol, *values, joining_at=[0, 0, 2, 5])
+
+    assert [one.pieces for one in together] == [one.pieces for one in alone]
+
+
+def test_company_changes_no_score(tiny: Generator) -> None:
+    """Not by a bit: else a text would change where two tokens are almost as likely."""
+    long = " ".join(["on and on"] * 300)  # is read in pieces
+    values = [
+        GenerationInput(text=text, seed=seed, top_k=0, temperature=3.0, max_length=40)
+        for seed, text in enumerate(["short", long, "a few words", long + " at once"])
+    ]
+
+    alone = [write(tiny, value)[0] for value in values]
+    together = write(tiny, *values, joining_at=[0, 1, 1, 3])
+
+    assert [one.pieces for one in together] == [one.pieces for one in alone]
+    assert [one.quantities for one in together] == [one.quantities for one in alone]
+
+
+def test_a_seed_tells_the_same_and_another_something_else(tiny: Generator) -> None:
+    values = [GenerationInput(text="Tell me", seed=seed, max_length=12) for seed in (1, 1, 2)]
+    values.append(GenerationInput(text="Tell me", max_length=12))
+
+    same, again, other, random = (one.text for one in write(tiny, *values))
+
+    assert same == again
+    assert len({same, other, random}) == 3
+
+
+@pytest.mark.parametrize("words", [1, 5, READ + 100])
+def test_it_writes_what_transformers_own_loop_writes(tiny_folder: Path, words: int) -> None:
+    text = " ".join(["one"] * words)
+    reference: Any = LlamaForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)
+    own = LlamaForCausalLM.from_pretrained(
+        tiny_folder, dtype=torch.float32, attn_implementation=NAME
+    )
+    tokenizer = Tokenizer.from_file(str(tiny_folder / "tokenizer.json"))
+    model = CausalLM(own, tokenizer, slots=3, context=2_048, ends=frozenset({2}))
+    ids = torch.tensor([tokenizer.encode(text).ids])
+
+    (written,) = write(model, GenerationInput(text=text, temperature=0, max_length=12))
+    expected = reference.generate(
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_new_tokens=12,
+        do_sample=False,
+        pad_token_id=2,
+    )
+
+    assert written.result.generated_text == text + tokenizer.decode(
+        expected[0, ids.shape[1] :].tolist()
+    )
+
+
+def test_no_bad_word_comes_about(smol: Generator) -> None:
+    value = GenerationInput(
+        text="The capital of France is",
+        temperature=0,
+        max_length=12,
+        bad_words=["Paris", "answer is", "\n\nT"],
+    )
+
+    (text,) = write(smol, value)
+
+    assert not any(word in text.text for word in value.bad_words or ())
+    assert text.quantities.output_tokens == 12
+
+
+def test_numbers_never_exceed_what_was_held_for_them(tiny: Generator) -> None:
+    values = [
+        GenerationInput(text="Noise 🙂", seed=seed, temperature=5.0, top_k=0, max_length=60)
+        for seed in range(4)
+    ]
+
+    for value, text in zip(values, write(tiny, *values), strict=True):
+        held, used = generation.most(value), text.quantities
+        assert used.output_tokens == 60
+        assert used.input_tokens <= held.input_tokens
+        assert used.output_words <= held.output_words
+        assert used.output_characters == len(text.text) <= held.output_characters
+
+
+def test_the_length_can_include_the_input(tiny: Generator) -> None:
+    value = GenerationInput(
+        text="one two three", seed=1, temperature=5.0, max_length=10, length_no_input=False
+    )
+
+    (text,) = write(tiny, value)
+
+    assert text.result.nb_input_tokens == 3
+    assert text.result.nb_generated_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "param"),
+    [
+        ({"num_beams": 2}, "num_beams_unsupported", "num_beams"),
+        ({"num_return_sequences": 2}, "num_return_sequences_unsupported", "num_return_sequences"),
+        ({"text": "on " * 3_000}, "input_too_long", "text"),
+        ({"max_length": 2_047}, "input_too_long", "max_length"),
+        ({"max_length": 2, "length_no_input": False}, "input_too_long", "max_length"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_by_name(
+    tiny: Generator, fields: dict[str, Any], code: str, param: str
+) -> None:
+    refused = refusal(tiny, GenerationInput(**{"text": "one two", **fields}))
+
+    assert (refused.code, refused.param, refused.status) == (code, param, 422)
+
+
+def test_rows_are_free_again_when_their_texts_have_left(tiny: CausalLM) -> None:
+    def texts(count: int, tokens: int) -> list[GenerationInput]:
+        return [GenerationInput(text="on", seed=1, max_length=tokens)] * count
+
+    shelves = tiny._shelves  # noqa: SLF001
+    write(tiny, *texts(4, 100))
+    shelves.tidy()
+    assert not shelves._by_width  # noqa: SLF001
+
+    write(tiny, *texts(2, 5), *texts(2, 3), joining_at=[0, 0, 7, 7])
+    rows = [shelf.rows for shelf in shelves._by_width.values()]  # noqa: SLF001
+    assert rows == [2]
+
+
+def test_a_text_without_any_token_is_refused(tiny_folder: Path) -> None:
+    with pytest.raises(InputRefused, match="none of the text's characters"):
+        read_request(
+            GenerationInput(text="?"),
+            [],
+            context=10,
+            vocabulary=Vocabulary(Tokenizer.from_file(str(tiny_folder / "tokenizer.json")), 10),
+        )
+
+
+def test_what_asks_for_the_usual_in_so_many_words_is_not_refused(tiny: Generator) -> None:
+    value = GenerationInput(text="one", num_beams=1, num_return_sequences=1, max_length=2_047)
+
+    (prepared,) = tiny.tokenize("generation", [value])
+
+    assert isinstance(prepared, Prepared)
+
+
+def test_a_step_that_raises_has_changed_nothing(
+    tiny: CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [GenerationInput(text="Tell me", seed=seed, max_length=8) for seed in (1, 2)]
+    undisturbed = [one.text for one in write(tiny, *values)]
+    prepared = tiny.tokenize("generation", values)
+    drafts = [tiny.join(one) for one in prepared if isinstance(one, Prepared)]
+    texts = ["", ""]
+
+    for calls in (2, 1, 1, 1, 1, 1, 1, 1):  # the second draft's reading, and each writing
+        with monkeypatch.context() as broken:
+            broken.setattr(tiny, "_model", failing(tiny._model, at=calls))  # noqa: SLF001
+            with pytest.raises(MemoryError):
+                tiny.step(drafts)
+        for number, advance in enumerate(tiny.step(drafts)):
+            assert isinstance(advance, Advance)
+            texts[number] += advance.piece.text if advance.piece else ""  # type: ignore[attr-defined]
+
+    assert texts == undisturbed
+
+
+def failing(model: Any, *, at: int) -> Any:
+    """Raises at the end of a call."""
+    calls = 0
+
+    def forward(**arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        found = model(**arguments)
+        if calls == at:
+            raise MemoryError
+        return found
+
+    return forward
+
+
+def test_a_folder_without_all_weights_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "three-layers")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 3}))
+
+    with pytest.raises(ModelUnfit, match=r"weights are missing: .*layers\.2"):
+        load(declare(folder))
+
+
+def test_a_model_that_attends_in_a_way_of_its_own_is_refused(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "sliding")
+    config = json.loads((folder / "config.json").read_text())
+    sliding = config | {"model_type": "mistral", "architectures": ["MistralForCausalLM"]}
+    (folder / "config.json").write_text(json.dumps(sliding | {"sliding_window": 64}))
+
+    with pytest.raises(ModelUnfit, match="sliding window"):
+        load(declare(folder))
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_a_folder_without_one_of_its_files_is_refused(
+    tiny_folder: Path, tmp_path: Path, missing: str
+) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "incomplete")
+    (folder / missing).unlink()
+
+    with pytest.raises(ModelUnfit, match="cannot be read"):
+        load(declare(folder))

@@ -11,7 +11,6 @@ from uuid import UUID
 
 import httpx
 import pytest
-from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
@@ -22,6 +21,7 @@ from ledger.accounts import change_account
 from ledger.api_keys import revoke_key
 from ledger.db import Connection
 from tests.edge.running import Edge, reply, running
+from tests.sse import Event, events_of
 from tests.waiting import PATIENCE_S, until
 
 PATH = "/v1/rogue/generation"
@@ -54,13 +54,6 @@ unit = "output_tokens"
 limit = 20
 window = "minute"
 """  # a token costs a thousandth
-
-
-class Event(Struct, frozen=True):
-    """One server-sent event."""
-
-    name: str
-    data: Any
 
 
 class Writer:
@@ -120,18 +113,7 @@ async def streaming(
 @asynccontextmanager
 async def stream(edge: Edge) -> AsyncIterator[tuple[httpx.Response, AsyncIterator[Event]]]:
     async with edge.client() as client, client.stream("POST", PATH, json=BODY) as response:
-        yield response, _events(response)
-
-
-async def _events(response: httpx.Response) -> AsyncIterator[Event]:
-    name = ""
-    async for line in response.aiter_lines():
-        field, _, value = line.partition(": ")
-        if field == "event":
-            name = value
-        elif field == "data":
-            yield Event(name, json.loads(value))
-            name = ""
+        yield response, events_of(response)
 
 
 async def all_of(edge: Edge) -> list[Event]:

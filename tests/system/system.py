@@ -26,7 +26,13 @@ name = "echo"
 source = "echo:"
 tasks = ["echo"]
 """  # a worker without torch and spaCy starts in a second
-ROOMY = """
+TOKENS = 20  # that a budget pays for
+PLANS = f"""
+[[plan]]
+name = "by-the-token"
+prices = {{ output_tokens = "1000.00" }}
+monthly_budget = "{TOKENS / 1_000:.3f}"
+
 [[plan]]
 name = "default"
 concurrency = 1_000
@@ -48,7 +54,7 @@ name = "day"
 unit = "requests"
 limit = 1_000_000_000
 window = "day"
-"""  # limits that nobody meets: they are counted all the same
+"""  # the default's limits are met by nobody, and counted all the same
 SABOTEUR = Path(__file__).parent / "saboteur"
 
 
@@ -141,7 +147,7 @@ async def running(
     ready_file = home / "ready.json"
     home.mkdir(parents=True, exist_ok=True)
     plans = home / "plans.toml"
-    plans.write_text(ROOMY)
+    plans.write_text(PLANS)
     log = (home / "up.log").open("wb")
     process = await asyncio.create_subprocess_exec(
         sys.executable,

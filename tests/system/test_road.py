@@ -11,7 +11,8 @@ from uuid import UUID
 
 import httpx
 
-from tests.system.system import System
+from tests.sse import events_of
+from tests.system.system import TOKENS, System
 from tests.waiting import PATIENCE_S
 
 
@@ -81,6 +82,51 @@ async def test_a_searched_entity_may_be_null_and_narrows_the_answer(
     assert {entity["type"] for entity in places.json()["entities"]} == {"GPE"}
     assert refused.status_code == 422
     assert refused.json()["error"]["param"] == "searched_entity"
+
+
+async def test_a_text_is_generated_at_once_or_as_a_stream_and_billed_alike(
+    client: httpx.AsyncClient, system: System
+) -> None:
+    body = {"text": "The capital of France is", "max_length": 12, "temperature": 0}
+    path = "/v1/SmolLM2-135M-Instruct/generation"
+    whole = await client.post(path, json={**body, "remove_input": True})
+    async with client.stream("POST", path, json={**body, "stream": True}) as response:
+        *pieces, end = [event async for event in events_of(response)]
+
+    text = whole.json()["generated_text"]
+    assert "Paris" in text
+    assert "".join(piece.data["text"] for piece in pieces) == text
+    assert (end.name, end.data["reason"]) == ("end", "length")
+    assert end.data["usage"]["output_tokens"] == whole.json()["nb_generated_tokens"] == 12
+    for answer in (whole, response):
+        query = """SELECT sum(requests)::int AS requests, sum(output_tokens)::int AS output_tokens,
+            sum(input_words)::int AS input_words FROM usage_events WHERE request_id = $1
+            HAVING sum(duration_ms) > 0"""
+        (billed,) = await some(system, query, UUID(answer.headers["x-request-id"]))
+        assert tuple(billed) == (1, 12, 5)
+
+
+async def test_a_budget_ends_a_stream_of_a_real_model_at_the_token(system: System) -> None:
+    async with httpx.AsyncClient(base_url=system.url, headers=system.admin_headers) as admin:
+        account = {"name": "Budgeted", "plan": "by-the-token"}
+        account = (await admin.post("/v1/admin/accounts", json=account)).json()
+        made = await admin.post(f"/v1/admin/accounts/{account['id']}/keys", json={"name": "k"})
+    headers = {"Authorization": f"Bearer {made.json()['api_key']}"}
+    body = {"text": "Once upon a time", "max_length": 200, "stream": True}
+    async with (
+        httpx.AsyncClient(base_url=system.url, headers=headers, timeout=PATIENCE_S) as client,
+        client.stream("POST", "/v1/SmolLM2-135M-Instruct/generation", json=body) as response,
+    ):
+        *pieces, end = [event async for event in events_of(response)]
+
+    assert pieces
+    assert (end.name, end.data["reason"], end.data["policy"]) == ("end", "budget", "monthly_budget")
+    assert end.data["usage"]["output_tokens"] <= TOKENS
+    query = """SELECT sum(output_tokens)::int AS tokens FROM usage_totals
+        WHERE account_id = $1 HAVING sum(output_tokens) >= $2"""
+    used = end.data["usage"]["output_tokens"]
+    (total,) = await some(system, query, UUID(account["id"]), used)
+    assert TOKENS - 3 <= used == total["tokens"]
 
 
 async def test_the_gpu_route_is_the_same_route(client: httpx.AsyncClient) -> None:

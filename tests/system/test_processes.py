@@ -220,7 +220,7 @@ async def test_commands_say_what_an_account_may_do(system: System, tmp_path: Pat
     assert [granted["amount"], taken["amount"]] == [3 * 10**9, -(10**9)]
     assert [entry["reason"] for entry in entries] == ["too much", "a gift"]
     assert made["key"]["scope"] == rotated["key"]["scope"] == ["echo"]
-    assert [plan["name"] for plan in plans] == ["default"]
+    assert [plan["name"] for plan in plans] == ["by-the-token", "default"]
     for status, _, errors in bad:
         assert status != 0
         assert len(errors.splitlines()) == 1, errors

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 from uuid import UUID
 
 import typer
@@ -40,7 +40,8 @@ def show_usage(
     since: Annotated[datetime | None, typer.Option("--from")] = None,
     until: Annotated[datetime | None, typer.Option("--to")] = None,
     by: Annotated[
-        list[Group] | None, typer.Option(help="Tell these apart; may be there several times.")
+        list[str] | None,  # not of `Group`: typer has no lists of literals
+        typer.Option(help=f"{', '.join(get_args(Group))}: told apart; may be there several times."),
     ] = None,
     top: Annotated[
         Quantity | None, typer.Option(help="The largest by this, in place of the newest.")

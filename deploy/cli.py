@@ -9,7 +9,7 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from deploy.commands import accounts, asyncapi, keys, models, plans, subscribers, usage
+from deploy.commands import accounts, asyncapi, keys, models, plans, receipts, subscribers, usage
 from deploy.commands import credits as credit_entries
 from deploy.errors import DeployError
 from deploy.logging import configure_logging
@@ -28,6 +28,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(usage.app, name="usage")
 app.add_typer(credit_entries.app, name="credits")
 app.add_typer(subscribers.app, name="subscribers")
+app.add_typer(receipts.app, name="receipts")
 app.command("plans")(plans.show_plans)
 app.command("models")(models.list_models)
 app.command("asyncapi")(asyncapi.show_asyncapi)

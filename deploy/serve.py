@@ -17,11 +17,13 @@ from edge.gate import read_gates
 from edge.settings import Settings as EdgeSettings
 from events.models import read_models
 from events.plans import read_plans
+from events.receipts import read_signing_keys
 
 
 def serve_edge(*, host: str, port: int, processes: int) -> None:
     """Serve the API until SIGTERM, from one process or from several on one port."""
     settings = read_settings(EdgeSettings, os.environ)  # here, so that an error is one line
+    read_signing_keys(settings.receipt_keys)
     _read_files(settings)
     shared = tempfile.mkdtemp(prefix="tollgate-metrics-") if processes > 1 else None
     if shared:  # the library's own switch: /metrics then adds the processes up

@@ -225,6 +225,7 @@ def _environment(kept: Secrets, port: int, nats_url: str, database_url: str) -> 
         "TOLLGATE_KEY_SECRET": kept.key_secret,
         "TOLLGATE_ADMIN_TOKEN": kept.admin_token,
         "TOLLGATE_STRIPE_WEBHOOK_SECRETS": kept.stripe_webhook_secret,
+        "TOLLGATE_RECEIPT_KEYS": kept.receipt_key,
         "TOLLGATE_MODELS_FILE": str(files("deploy") / "models.toml"),
         "TOLLGATE_PLANS_FILE": str(files("deploy") / "plans.toml"),
         "TOLLGATE_GATES_FILE": str(files("deploy") / "gates.toml"),

@@ -44,6 +44,7 @@ from edge.idempotency import Idempotency
 from edge.metering import Meter
 from edge.openapi import describe
 from edge.plans import RunningPlans
+from edge.receipts import Receipts
 from edge.reports import read_asked
 from edge.route import InferenceRoute
 from edge.settings import Settings
@@ -52,6 +53,7 @@ from edge.workers import Workers
 from events import broker, streams
 from events.direct import Direct
 from events.models import read_models
+from events.receipts import read_signing_keys
 from ledger.db import create_pool
 from ledger.errors import LedgerUnavailable, UnknownAccount
 
@@ -92,6 +94,8 @@ def create_app(settings: Settings) -> ASGIApp:
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
     tally = Tally(client, meter)
     failures = Failures(meter, every_s=settings.failures_s)
+    signing_keys = read_signing_keys(settings.receipt_keys)
+    receipts = Receipts(pool, signing_keys, issuer=settings.receipt_issuer)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -159,6 +163,7 @@ def create_app(settings: Settings) -> ASGIApp:
         "plans": plans,
         "admission": admission,
         "catalogue": catalogue,
+        "receipts": receipts,
         "nats_client": client,
     }
     app = Litestar(

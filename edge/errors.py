@@ -136,6 +136,12 @@ class NotFound(EdgeError):
     status, code, title = 404, "not_found", "There is nothing here"
 
 
+class UnknownRequest(EdgeError):
+    """Nothing is recorded under this id that the caller may see."""
+
+    status, code, title = 404, "unknown_request", "No such request is recorded"
+
+
 class UnknownModel(EdgeError):
     """Never declared, never announced."""
 

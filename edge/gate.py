@@ -124,6 +124,8 @@ class GateRoute:
                 model=gate.name,
                 task=TASK,
                 quantities=quantities,
+                plan=admitted.plan.name,
+                rates=admitted.rates,
             )
             await self._meter.record(used)
         except EdgeError as error:

@@ -180,7 +180,7 @@ class InferenceRoute:
             quantities = admitted.priced(answered.quantities)
             await admitted.settle(quantities)
             duration_ms = max(1, round((time.perf_counter() - started) * 1_000))
-            fact = _fact(call, ask.request_id, quantities, duration_ms)
+            fact = _fact(call, ask.request_id, admitted, quantities, duration_ms)
             await self._meter.record(fact, again=ask.request_id != request_id)
         except EdgeError as error:
             error.headers = admitted.headers()
@@ -223,7 +223,7 @@ class InferenceRoute:
             reservation=reservation,
             price=admitted.priced,
             still=still,
-            fact=_fact(call, request_id, NOTHING, 0),
+            fact=_fact(call, request_id, admitted),
             started=started,
             for_s=self._stream_s,
         )
@@ -260,7 +260,13 @@ def _refunding(admitted: Admitted) -> Iterator[None]:
         raise
 
 
-def _fact(call: _Call, request_id: UUID, quantities: Quantities, duration_ms: int) -> Usage:
+def _fact(
+    call: _Call,
+    request_id: UUID,
+    admitted: Admitted,
+    quantities: Quantities = NOTHING,
+    duration_ms: int = 0,
+) -> Usage:
     return Usage(
         request_id=request_id,
         account_id=call.caller.account.id,
@@ -269,6 +275,8 @@ def _fact(call: _Call, request_id: UUID, quantities: Quantities, duration_ms: in
         task=call.target.task,
         duration_ms=duration_ms,
         quantities=quantities,
+        plan=admitted.plan.name,
+        rates=admitted.rates,
     )
 
 

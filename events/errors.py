@@ -41,3 +41,30 @@ class BadPlansFile(WireError):
         self.path = path
         self.reason = reason
         self.line = line
+
+
+class BadSigned(WireError):
+    """What somebody is said to have signed was not, or is something else."""
+
+
+class UnknownSigner(WireError):
+    """It is signed with a key that is not among those that are known."""
+
+    def __init__(self, kid: str) -> None:
+        super().__init__(f"none of these keys signed it; the one that it names is {kid!r}")
+        self.kid = kid
+
+
+class BadKeySet(WireError):
+    """Public keys that cannot be used."""
+
+
+class BadSigningKeys(WireError):
+    """Private keys that cannot be used; mend the setting."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(
+            f"key {number} of TOLLGATE_RECEIPT_KEYS is not 32 bytes in base64; "
+            "`openssl rand -base64 32` makes one"
+        )
+        self.number = number

@@ -29,6 +29,7 @@ RESERVED: Final = frozenset(
         "jobs",
         "limits",
         "models",
+        "receipts",
         "usage",
         "webhooks",
     }

@@ -66,6 +66,8 @@ class Usage(Struct, frozen=True, kw_only=True):
     #: answer: a part of a stream that is not its last, or errors.
     duration_ms: Count = 0
     quantities: Quantities
+    plan: str = ""  # by which it was admitted; empty: not stated
+    rates: dict[str, Count] = {}  # what one of each charged quantity costs, in billionths
 
     @property
     def started_at(self) -> datetime:

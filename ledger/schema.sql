@@ -90,6 +90,9 @@ CREATE TABLE usage_events (
     recorded_at timestamptz NOT NULL DEFAULT now(),
     cost bigint NOT NULL DEFAULT 0,  -- billionths of the currency's unit
     errors bigint NOT NULL DEFAULT 0,  -- requests that were refused or failed; nobody pays for them
+    plan text NOT NULL DEFAULT '',  -- by which it was admitted; empty: not known
+    rates text NOT NULL DEFAULT '{}',  -- its prices for one of each, in billionths: JSON, not
+    -- jsonb, which is twice as long, and nothing looks into it
     PRIMARY KEY (request_id, part, voids, started_at)
 );
 -- An account's minutes, and how long its answers took: the totals know only hours.

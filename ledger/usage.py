@@ -63,6 +63,7 @@ def _columns(events: Sequence[UsageEvent]) -> Sequence[Any]:
         [epochs[event.source] for event in events],
         _array([event.sequence for event in events]),
         *(_array(column) for column in _quantities(usages, voids)),
+        *_terms(usages),
     )
 
 
@@ -73,6 +74,16 @@ def _quantities(usages: Sequence[Usage], voids: Sequence[bool]) -> Iterator[Sequ
         if any(voids):
             column = [-count if void else count for count, void in zip(column, voids, strict=True)]
         yield column
+
+
+def _terms(usages: Sequence[Usage]) -> tuple[str, Sequence[str], Sequence[str]]:
+    """Which plan and rates each was admitted by: as numbers, for a batch knows few of them."""
+    known: dict[tuple[str, bytes], int] = {}
+    numbers = [
+        known.setdefault((usage.plan, _json.encode(usage.rates)), len(known) + 1)
+        for usage in usages
+    ]
+    return _array(numbers), [plan for plan, _ in known], [rates.decode() for _, rates in known]
 
 
 def _array(values: Sequence[int]) -> str:

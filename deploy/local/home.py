@@ -3,12 +3,14 @@
 import json
 import os
 import secrets
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from deploy.errors import BadSecrets, HomeInUse, StillInUse
 from deploy.local.locks import locked
@@ -30,6 +32,7 @@ class Secrets(Struct, frozen=True, kw_only=True):
     key_secret: str
     admin_token: str
     stripe_webhook_secret: str
+    receipt_key: str = ""  # homes made before there were receipts have none yet
     demo: Demo | None = None
 
     def __repr__(self) -> str:
@@ -68,17 +71,19 @@ def read_secrets(home: Path) -> Secrets:
     """
     path = home / "secrets.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Secrets)
+        kept = msgspec.json.decode(path.read_bytes(), type=Secrets)
     except FileNotFoundError:
-        made = Secrets(
+        kept = Secrets(
             key_secret=secrets.token_urlsafe(32),
             admin_token=secrets.token_urlsafe(32),
             stripe_webhook_secret=f"whsec_{secrets.token_urlsafe(32)}",
         )
-        write_secrets(home, made)
-        return made
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadSecrets(path, str(error)) from error
+    if not kept.receipt_key:
+        kept = replace(kept, receipt_key=b64encode(secrets.token_bytes(32)).decode())
+        write_secrets(home, kept)
+    return kept
 
 
 def write_secrets(home: Path, kept: Secrets) -> None:

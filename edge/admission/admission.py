@@ -49,9 +49,14 @@ class Admitted(Struct, gc=False):
         """The plan that it is admitted by."""
         return self.checks.plan
 
+    @property
+    def rates(self) -> dict[str, int]:
+        """What one of each charged quantity costs, in billionths."""
+        return self.checks.terms.rates
+
     def priced(self, used: Quantities) -> Quantities:
         """The same, with what it costs."""
-        return replace(used, cost=self.checks.terms.cost(used)) if self.checks.terms.rates else used
+        return replace(used, cost=self.checks.terms.cost(used)) if self.rates else used
 
     async def settle(self, used: Quantities) -> None:
         """Count what it did use, durably where that is held first. Before it is metered.

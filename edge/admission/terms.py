@@ -15,7 +15,7 @@ from edge.admission.rule import CONCURRENCY, Rule
 from edge.admission.true_up import LedgerOf, TrueUp
 from events import counters as names
 from events.accounts import Account
-from events.plans import Plan, Plans, Policy, Unit, money
+from events.plans import Plan, Plans, Policy, money
 from events.usage import Quantities
 from events.windows import Span, Window
 from ledger.usage import Measured
@@ -67,7 +67,7 @@ class Terms:
         self.plan = plan
         self._maker = maker
         self._rules: dict[tuple[str, str], Rule] = {}  # by scope and name
-        self.rates: Sequence[tuple[Unit, int]] = plan.rates()
+        self.rates: dict[str, int] = dict(plan.rates())
 
     def checks(self, key_id: str, model: str, task: str, plans: Plans) -> "Checks":
         """What a request by this key, for this task of this model, must get past."""
@@ -75,7 +75,7 @@ class Terms:
 
     def cost(self, used: Quantities) -> int:
         """What it costs, in billionths of the currency's unit."""
-        return sum(rate * getattr(used, unit) for unit, rate in self.rates)
+        return sum(rate * getattr(used, unit) for unit, rate in self.rates.items())
 
     def rules(self, key_id: str) -> Sequence[Rule]:
         """Every rule that may concern a key."""

@@ -4,28 +4,30 @@
 -- sums are right whichever of the two comes first. Both ORDER BY: two consumers
 -- that lock the same keys, or the same totals, in different orders deadlock.
 -- Numbers come as one text a column, which the client writes ten times as fast as
--- an array; the time is in the id, in milliseconds.
+-- an array; the time is in the id, in milliseconds. Of plans and rates a batch has few,
+-- and its events number them.
 WITH stored AS (
     INSERT INTO usage_events (
         started_at, request_id, part, voids, account_id, key_id, model, task, status,
         duration_ms, epoch, sequence, requests, input_tokens, output_tokens, input_words,
-        output_words, input_characters, output_characters, device_ms, cost, errors
+        output_words, input_characters, output_characters, device_ms, cost, errors, plan, rates
     )
     SELECT
         timestamptz 'epoch' + started_ms * interval '1 millisecond', request_id, part, voids,
         account_id, key_id, model, task, status, duration_ms, epoch, sequence, requests,
         input_tokens, output_tokens, input_words, output_words, input_characters,
-        output_characters, device_ms, cost, errors
+        output_characters, device_ms, cost, errors, ($24::text[])[terms], ($25::text[])[terms]
     FROM unnest(
         $1::text::bigint[], $2::uuid[], $3::text::integer[], $4::text::boolean[], $5::uuid[],
         $6::text[], $7::text[], $8::text[], $9::text::smallint[], $10::text::bigint[],
         $11::uuid[], $12::text::bigint[], $13::text::bigint[], $14::text::bigint[],
         $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::bigint[],
-        $19::text::bigint[], $20::text::bigint[], $21::text::bigint[], $22::text::bigint[]
+        $19::text::bigint[], $20::text::bigint[], $21::text::bigint[], $22::text::bigint[],
+        $23::text::integer[]
     ) AS event (
         started_ms, request_id, part, voids, account_id, key_id, model, task, status,
         duration_ms, epoch, sequence, requests, input_tokens, output_tokens, input_words,
-        output_words, input_characters, output_characters, device_ms, cost, errors
+        output_words, input_characters, output_characters, device_ms, cost, errors, terms
     )
     ORDER BY request_id, part, voids
     ON CONFLICT DO NOTHING

@@ -51,6 +51,8 @@ def some_usage(count: int) -> Sequence[Usage]:
                 model=model,
                 task=task,
                 quantities=quantities,
+                plan="pay-as-you-go",
+                rates={"input_words": 1_000},
             )
         )
     return facts

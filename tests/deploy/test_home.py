@@ -3,9 +3,11 @@ import stat
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from deploy.errors import BadSecrets, HomeInUse
-from deploy.local.home import claimed, read_secrets
+from deploy.local.home import claimed, read_secrets, write_secrets
+from events.receipts import read_signing_keys
 
 
 def test_a_home_has_one_owner_at_a_time(tmp_path: Path) -> None:
@@ -31,7 +33,21 @@ def test_secrets_are_made_once_and_are_private(tmp_path: Path) -> None:
     assert read_secrets(tmp_path) == first
     assert stat.S_IMODE((tmp_path / "secrets.json").stat().st_mode) == 0o600
     assert first.key_secret not in repr(first)
-    assert len({first.key_secret, first.admin_token, first.stripe_webhook_secret}) == 3
+    made = {first.key_secret, first.admin_token, first.stripe_webhook_secret, first.receipt_key}
+    assert len(made) == 4
+
+
+def test_a_home_from_before_there_were_receipts_gets_a_key_and_keeps_the_rest(
+    tmp_path: Path,
+) -> None:
+    before = replace(read_secrets(tmp_path), receipt_key="")
+    write_secrets(tmp_path, before)
+
+    now = read_secrets(tmp_path)
+
+    assert len(read_signing_keys(now.receipt_key)) == 1
+    assert replace(now, receipt_key="") == before
+    assert read_secrets(tmp_path) == now
 
 
 def test_a_broken_secrets_file_is_named(tmp_path: Path) -> None:

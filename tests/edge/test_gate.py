@@ -74,6 +74,7 @@ async def test_a_request_is_let_through_with_its_identity_and_metered(gated: Edg
     ]
     assert all(isinstance(event, UsageRecorded) for event in events)
     assert events[0].data.quantities.cost == 2_000_000  # 2,000 for a million
+    assert (events[0].data.plan, events[0].data.rates) == ("default", {"requests": 2_000_000})
 
 
 @pytest.mark.parametrize(

@@ -306,6 +306,8 @@ async def test_a_budget_ends_a_stream_in_the_middle_and_says_so(
     assert found[-1].data["cost"] == "0.04"
     assert "monthly_budget" in found[-1].data["message"]
     assert (await billed(edge))["cost"] == 40_000_000
+    assert {event.data.plan for event in await recorded(edge)} == {"paid"}
+    assert all(event.data.rates == {"output_tokens": 1_000_000} for event in await recorded(edge))
     async with edge.client() as client:
         assert (await client.post(PATH, json=BODY)).status_code == 402
 

@@ -39,6 +39,8 @@ usages = st.builds(
     status=st.integers(100, 599),
     duration_ms=counts,
     quantities=quantities,
+    plan=st.text(),
+    rates=st.dictionaries(names, counts, max_size=3),
 )
 numbers = st.builds(Numbered, epoch=ids, sequence=st.integers(1, 2**63 - 1))
 events = st.builds(usage.recorded, usages, numbers) | st.builds(usage.voided, usages, numbers)

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from msgspec.structs import asdict, astuple
+from msgspec.structs import asdict, astuple, replace
 
 from events.ids import new_id
 from events.usage import Quantities, UsageEvent, UsageVoided
@@ -42,7 +42,10 @@ async def test_usage_is_stored_and_added_up(ledger: Connection) -> None:
 
 async def test_each_field_arrives_in_its_column(ledger: Connection) -> None:
     numbers = {name: n for n, name in enumerate(Quantities.__struct_fields__, start=1)}
-    event = recorded(a_usage(account_id=None, request_id=None, **numbers))
+    fact = replace(
+        a_usage(None, request_id=None, **numbers), plan="paid", rates={"input_words": 1_000}
+    )
+    event = recorded(fact)
 
     await fold_usage(ledger, [event])
 
@@ -54,6 +57,7 @@ async def test_each_field_arrives_in_its_column(ledger: Connection) -> None:
     assert {name: total[name] for name in numbers} == numbers
     assert row["started_at"] == event.data.started_at
     assert (row["epoch"], row["sequence"]) == (event.edge.epoch, event.edge.sequence)
+    assert (row["plan"], row["rates"]) == ("paid", '{"input_words":1000}')
     same = ("request_id", "part", "account_id", "key_id", "model", "task", "status", "duration_ms")
     assert {name: row[name] for name in same} == {name: getattr(event.data, name) for name in same}
 

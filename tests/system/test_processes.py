@@ -156,6 +156,32 @@ async def test_commands_find_the_system_and_print_tables_or_json(
     assert "are rebuilt" in output
 
 
+async def test_a_receipt_outlives_the_system_that_signed_it(
+    system: System, client: httpx.AsyncClient, tmp_path: Path
+) -> None:
+    answer = await client.post("/v1/echo/echo", json={"text": "one two"})
+    await system.settled()
+    found = await client.get(f"/v1/usage/requests/{answer.headers['x-request-id']}")
+    (tmp_path / "answer.json").write_bytes(found.content)
+    _, keys, _ = await tollgate("receipts", "keys", home=system.home)
+    (tmp_path / "keys.json").write_text(keys)
+    published = f"{system.url}/v1/receipts/keys"
+
+    for source in (str(tmp_path / "keys.json"), published):
+        status, output, errors = await tollgate(
+            "receipts",
+            "verify",
+            str(tmp_path / "answer.json"),
+            f"--keys={source}",
+            "--json",
+            home=tmp_path,
+        )
+        assert status == 0, errors
+        claims = json.loads(output)
+        assert claims["quantities"]["input_words"] == 2
+        assert (claims["plan"], claims["price_per_unit"]) == ("default", {})
+
+
 async def test_a_command_that_fails_says_why_in_one_line(system: System) -> None:
     nowhere = {"TOLLGATE_DATABASE_URL": "postgresql://postgres@127.0.0.1:1/none"}
     for arguments, environment in (
@@ -165,6 +191,7 @@ async def test_a_command_that_fails_says_why_in_one_line(system: System) -> None
         (("keys", "revoke", "nothing"), None),
         (("accounts", "list"), nowhere),
         (("edge",), {"TOLLGATE_NATS_URL": ""}),
+        (("receipts", "keys"), {"TOLLGATE_RECEIPT_KEYS": "not thirty-two bytes"}),
         (("up", "--home", str(system.home)), None),
     ):
         status, output, errors = await tollgate(

@@ -94,8 +94,9 @@ def create_app(settings: Settings) -> ASGIApp:
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
     tally = Tally(client, meter)
     failures = Failures(meter, every_s=settings.failures_s)
-    signing_keys = read_signing_keys(settings.receipt_keys)
-    receipts = Receipts(pool, signing_keys, issuer=settings.receipt_issuer)
+    receipts = Receipts(
+        pool, read_signing_keys(settings.receipt_keys), issuer=settings.receipt_issuer
+    )
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:

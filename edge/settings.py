@@ -23,9 +23,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     services: str = "api,webhooks,internal"  # the doors that this edge opens
     root_path: str = ""  # what a proxy in front strips, as /api/v1
     max_body_bytes: Annotated[int, Meta(ge=1_024)] = 10 * 2**20
-    deadline_s: Annotated[float, Meta(gt=0)] = (
-        30.0  # from the body to the answer, or to a stream's first piece
-    )
+    deadline_s: Annotated[float, Meta(gt=0)] = 30.0  # from the body to the answer's first byte
     stream_s: Annotated[float, Meta(gt=0)] = 600.0  # from the body to a stream's last event
     retry_s: Annotated[float, Meta(ge=0)] = 2.0  # to find a worker that has room
     publish_timeout_s: Annotated[float, Meta(gt=0)] = 5.0  # for an event to be durable

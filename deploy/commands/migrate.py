@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from deploy.environment import read_settings
 from events import broker, streams
 from events.streams import MIB, Sizes
+from ledger.ages import DEFAULT_DAYS, STREAM_DAYS, Days, Retention
 from ledger.migrate import migrate
 
 
@@ -17,7 +19,8 @@ class MigrateSettings(Struct, frozen=True, kw_only=True):
     nats_url: str
     database_url: str
     usage_stream_mib: int = 2_048
-    usage_stream_days: float = 7.0
+    usage_stream_days: Annotated[float, Meta(gt=0, le=STREAM_DAYS)] = 7.0
+    usage_retention_days: Days = DEFAULT_DAYS
     stripe_stream_mib: int = 512
     connect_timeout_s: float = 30.0
 
@@ -25,7 +28,9 @@ class MigrateSettings(Struct, frozen=True, kw_only=True):
 async def run_migrations() -> None:
     """Migrate the database, then the streams, and say what was done."""
     settings = read_settings(MigrateSettings, os.environ)
-    applied = await asyncio.to_thread(migrate, settings.database_url)
+    applied = await asyncio.to_thread(
+        migrate, settings.database_url, Retention(settings.usage_retention_days)
+    )
     print("database:", ", ".join(applied) or "up to date")
     sizes = Sizes(
         usage_bytes=settings.usage_stream_mib * MIB,

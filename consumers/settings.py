@@ -4,6 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ledger.ages import DEFAULT_DAYS, Days
+
 
 class Settings(Struct, frozen=True, kw_only=True):
     """Read once, in main; passed down, never imported."""
@@ -13,6 +15,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     usage_workers: Annotated[int, Meta(ge=1)] = 2  # batches at once: one is read as one is written
     stripe_workers: Annotated[int, Meta(ge=1)] = 1
     linger_s: Annotated[float, Meta(ge=0, le=5)] = 0.2  # what a batch waits to fill: fewer commits
+    usage_retention_days: Days = DEFAULT_DAYS  # of raw events; tell `tollgate migrate`, too
     drain_s: Annotated[float, Meta(gt=0)] = 20.0  # from SIGTERM to the last acknowledgement
 
     def __repr__(self) -> str:

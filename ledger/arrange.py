@@ -82,6 +82,11 @@ REFRESHES: Final = (
     ),
 )
 DROPPED: Final = ("usage_events", "usage_minutes")
+# minutes are refreshed for longer than events come, and a refresh is to find them writable
+COMPRESSED_AFTER: Final = {
+    "usage_events": COMPRESSED,
+    "usage_minutes": REFRESHED + timedelta(days=1),
+}
 
 
 def arrange(session: Session, retention: Retention) -> Edition:
@@ -96,8 +101,6 @@ def arrange(session: Session, retention: Retention) -> Edition:
     if edition is Edition.APACHE:
         session.execute(_APACHE["view_usage_by_minute"])
     if edition is Edition.COMMUNITY:
-        if session.execute(_POLICIES["find_columnstore"], ["usage_events"]).fetchone() != (True,):
-            session.execute(_COMMUNITY["make_usage_columnstore"])
         for refresh in REFRESHES:
             _aggregate(session, refresh)
         _policies(session, retention)
@@ -151,13 +154,17 @@ def _add_up(session: Session, refresh: Refresh) -> None:
 
 def _policies(session: Session, retention: Retention) -> None:
     """Have old chunks compressed and dropped."""
-    with session.transaction():
-        old: dict[str, Any] = {"table": "usage_events", "after": COMPRESSED}
-        if session.execute(_POLICIES["find_same_columnstore"], old).fetchone() is None:
-            session.execute(_POLICIES["remove_columnstore"], old)
-            session.execute(_POLICIES["add_columnstore"], old)
-        for table in DROPPED:
-            passed = {"table": table, "after": retention.kept}
+    for table, after in COMPRESSED_AFTER.items():
+        old: dict[str, Any] = {"table": table, "after": after}
+        with session.transaction():
+            if session.execute(_POLICIES["find_columnstore"], old).fetchone() != (True,):
+                session.execute(_COMMUNITY[f"compress_{table}"])
+            if session.execute(_POLICIES["find_same_columnstore"], old).fetchone() is None:
+                session.execute(_POLICIES["remove_columnstore"], old)
+                session.execute(_POLICIES["add_columnstore"], old)
+    for table in DROPPED:
+        passed = {"table": table, "after": retention.kept}
+        with session.transaction():
             if session.execute(_POLICIES["find_same_retention"], passed).fetchone() is None:
                 session.execute(_POLICIES["remove_retention"], passed)
                 session.execute(_POLICIES["add_retention"], passed)

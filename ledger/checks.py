@@ -6,8 +6,8 @@ from typing import Final
 
 from msgspec import Struct
 
-from ledger.ages import COMPRESSED, REFRESHED
-from ledger.arrange import DROPPED, REFRESHES
+from ledger.ages import REFRESHED
+from ledger.arrange import COMPRESSED_AFTER, DROPPED, REFRESHES
 from ledger.editions import Edition
 from ledger.status import Facts, JobFacts
 
@@ -114,7 +114,8 @@ def _policies(facts: Facts, _: datetime) -> Iterator[_Wrong]:
         return
     jobs = {(job.policy, job.table): job for job in facts.jobs}
     needed = [(REFRESH, refresh.aggregate) for refresh in REFRESHES]
-    needed += [(COLUMNSTORE, "usage_events"), *[(RETENTION, table) for table in DROPPED]]
+    needed += [(COLUMNSTORE, table) for table in COMPRESSED_AFTER]
+    needed += [(RETENTION, table) for table in DROPPED]
     if missing := [
         f"{policy} of {table}" for policy, table in needed if (policy, table) not in jobs
     ]:
@@ -130,12 +131,13 @@ def _policies(facts: Facts, _: datetime) -> Iterator[_Wrong]:
                 mend="Run `tollgate migrate`, which sets both as they should be.",
                 danger=True,
             )
-    compression = jobs.get((COLUMNSTORE, "usage_events"))
-    if compression and (compression.after_s or 0) < COMPRESSED.total_seconds():
-        yield _Wrong(
-            found="chunks are compressed while late events may still come",
-            mend="Run `tollgate migrate`, which sets it as it should be.",
-        )
+    for table, after in COMPRESSED_AFTER.items():
+        compression = jobs.get((COLUMNSTORE, table))
+        if compression and (compression.after_s or 0) < after.total_seconds():
+            yield _Wrong(
+                found=f"chunks of {table} are compressed while they may still be written",
+                mend="Run `tollgate migrate`, which sets it as it should be.",
+            )
     for table in DROPPED:
         job = jobs.get((RETENTION, table))
         if job and job.after_s != timedelta(days=facts.retention_days).total_seconds():

@@ -3,7 +3,11 @@
 -- name: find_columnstore
 SELECT compression_enabled
 FROM timescaledb_information.hypertables
-WHERE hypertable_schema = current_schema AND hypertable_name = %s;
+WHERE hypertable_schema = current_schema AND hypertable_name = %(table)s
+UNION ALL
+SELECT compression_enabled
+FROM timescaledb_information.continuous_aggregates
+WHERE view_schema = current_schema AND view_name = %(table)s;
 
 -- name: find_same_refresh
 SELECT job_id

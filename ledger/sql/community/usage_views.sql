@@ -218,11 +218,18 @@ SELECT
     errors
 FROM usage_months;
 
--- name: make_usage_columnstore
--- Not by account, as one would think: of an account with few events a day nothing would
--- fill a batch of a thousand. Sorted by account, a batch knows from whom to whom it goes.
+-- name: compress_usage_events
+-- Not segmented by account, as one would think: of an account with few events a day
+-- nothing fills a batch of a thousand. Sorted by it, a batch knows its first and last.
 ALTER TABLE usage_events SET (
     timescaledb.enable_columnstore,
     timescaledb.segmentby = '',
     timescaledb.orderby = 'account_id, started_at'
+);
+
+-- name: compress_usage_minutes
+ALTER MATERIALIZED VIEW usage_minutes SET (
+    timescaledb.enable_columnstore,
+    timescaledb.segmentby = '',
+    timescaledb.orderby = 'account_id, bucket'
 );

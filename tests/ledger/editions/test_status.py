@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from ledger.ages import COMPRESSED, DEFAULT_DAYS, REFRESHED
-from ledger.arrange import DROPPED, REFRESHES
+from ledger.ages import DEFAULT_DAYS, REFRESHED
+from ledger.arrange import COMPRESSED_AFTER, DROPPED, REFRESHES
 from ledger.checks import COLUMNSTORE, MIB, REFRESH, RETENTION, check
 from ledger.editions import Edition
 from ledger.migrate import migrate, pending
@@ -32,7 +32,7 @@ def a_job(id: int, policy: str, table: str, **changes: Any) -> JobFacts:  # noqa
         scheduled=True,
         every_s=600.0,
         start_s=REFRESHED.total_seconds() if policy == REFRESH else None,
-        after_s=DEFAULT_DAYS * DAY_S if policy == RETENTION else COMPRESSED.total_seconds(),
+        after_s=DEFAULT_DAYS * DAY_S,
         last_status="Success",
         last_success=NOW - timedelta(minutes=5),
         last_error=None,
@@ -42,8 +42,8 @@ def a_job(id: int, policy: str, table: str, **changes: Any) -> JobFacts:  # noqa
 
 JOBS = [
     *[a_job(n, REFRESH, refresh.aggregate) for n, refresh in enumerate(REFRESHES)],
-    a_job(4, COLUMNSTORE, "usage_events"),
-    *[a_job(n, RETENTION, table) for n, table in enumerate(DROPPED, start=5)],
+    *[a_job(n, COLUMNSTORE, table) for n, table in enumerate(COMPRESSED_AFTER, start=4)],
+    *[a_job(n, RETENTION, table) for n, table in enumerate(DROPPED, start=6)],
 ]
 SERVER = ServerFacts(
     server=170011,
@@ -102,7 +102,7 @@ MORE_DANGERS = [
     ("versions", server(server=170001)),
     ("policies", job(0, start_s=None)),
     ("policies", job(0, start_s=DEFAULT_DAYS * DAY_S)),
-    ("policies", job(6, after_s=REFRESHED.total_seconds())),
+    ("policies", job(7, after_s=REFRESHED.total_seconds())),
     ("jobs", job(3, scheduled=False)),
     ("jobs", job(3, last_success=NOW - timedelta(days=2))),
     ("workers", server(background_workers=None)),
@@ -158,7 +158,7 @@ async def test_facts_are_read_on_every_edition(empty: str) -> None:
     assert facts.oldest_event is not None
     assert (facts.chunks is None) is (facts.edition is Edition.PLAIN)
     assert facts.chunks is None or (facts.chunks.chunks, facts.chunks.interval_s) == (1, 86_400)
-    assert len(facts.jobs) == (7 if facts.edition is Edition.COMMUNITY else 0)
+    assert len(facts.jobs) == (8 if facts.edition is Edition.COMMUNITY else 0)
     wrong = {one.name for one in check(facts, datetime.now(UTC)) if one.danger}
     # tests run without fsync, and WebAssembly without background workers
     assert wrong <= {"durability", "workers"}

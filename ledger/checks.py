@@ -15,6 +15,7 @@ MIB: Final = 2**20
 LEAST_BUFFERS: Final = 128 * MIB  # PostgreSQL's default
 HOURS: Final = (24, 12, 6, 3, 1)  # lengths that a chunk may have: they divide a day
 STALE: Final = timedelta(days=1)  # beyond a job's own interval
+LEAST_WORKERS: Final = 2  # a scheduler and one job at a time
 OTHER_WORKERS: Final = 3  # PostgreSQL's own, by TimescaleDB's advice
 REFRESH: Final = "policy_refresh_continuous_aggregate"
 COLUMNSTORE: Final = "policy_compression"
@@ -182,8 +183,8 @@ def _workers(facts: Facts, _: datetime) -> Iterator[_Wrong]:
     server, jobs = facts.server, len(facts.jobs)
     wanted, have = server.databases + jobs, server.background_workers or 0
     mend = f"Set timescaledb.max_background_workers to {wanted} or more, and restart PostgreSQL."
-    if have <= server.databases:
-        found = f"{have} background workers for {server.databases} databases: no policy can run"
+    if have < LEAST_WORKERS:
+        found = f"{have} background workers: no policy can run"
         yield _Wrong(found=found, mend=mend, danger=True)
     elif have < wanted:
         found = f"{have} background workers for {server.databases} databases and {jobs} policies"

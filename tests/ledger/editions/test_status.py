@@ -96,7 +96,7 @@ DANGERS = {
     "edition": replace(WELL, edition=Edition.APACHE),
     "policies": replace(WELL, jobs=JOBS[1:]),
     "jobs": job(3, last_status="Failed", last_error="no space left"),
-    "workers": server(background_workers=2),
+    "workers": server(background_workers=1),
 }
 MORE_DANGERS = [
     ("versions", server(server=170001)),

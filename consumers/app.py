@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from typing import Any, Final
 
 import structlog
@@ -18,10 +17,12 @@ from consumers.clearing import keep_clear
 from consumers.consumer import Consumer
 from consumers.outbox import Relay
 from consumers.pull import Pull
+from consumers.retention import keep_retention
 from consumers.settings import Settings
 from consumers.stripe import STRIPE_JOURNAL
 from consumers.usage import USAGE_FOLD
 from events import broker
+from ledger.ages import Retention
 from ledger.db import Pool, create_pool
 
 log = structlog.get_logger()
@@ -63,7 +64,7 @@ class App:
             *[STRIPE_JOURNAL] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        connections = len(consumers) + 2  # and the relay's, and the audit's
+        connections = len(consumers) + 3  # and the relay's, the audit's and retention's
         async with _pool(self._settings.database_url, maximum=connections) as pool:
             await broker.connect(
                 self._settings.nats_url,
@@ -85,13 +86,15 @@ class App:
                 tasks.create_task(consumer.work(self._connection, pool, pull))
             tasks.create_task(keep_clear(self._connection, self._stopping))
             tasks.create_task(Relay(self._connection, pool).work(self._stopping))
+            retention = Retention(self._settings.usage_retention_days)
+            tasks.create_task(keep_retention(pool, retention, self._stopping))
             if self._settings.audit_s:
                 auditing = keep_audited(
                     self._connection,
                     pool,
                     self._stopping,
                     every_s=self._settings.audit_s,
-                    kept=timedelta(days=self._settings.usage_retention_days),
+                    kept=retention.kept,
                 )
                 tasks.create_task(auditing)
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from ledger.ages import DEFAULT_DAYS, Days
+
 
 class Settings(Struct, frozen=True, kw_only=True):
     """Read once, in main; passed down, never imported."""
@@ -14,7 +16,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     stripe_workers: Annotated[int, Meta(ge=1)] = 1
     linger_s: Annotated[float, Meta(ge=0, le=5)] = 0.2  # what a batch waits to fill: fewer commits
     audit_s: Annotated[float, Meta(ge=0)] = 3_600.0  # between two verifications; 0: never
-    usage_retention_days: Annotated[float, Meta(gt=0)] = 90.0  # for which events are kept
+    usage_retention_days: Days = DEFAULT_DAYS  # of raw events; tell `tollgate migrate`, too
     metrics_address: str = ""  # host:port of Prometheus' metrics; none without it
     drain_s: Annotated[float, Meta(gt=0)] = 20.0  # from SIGTERM to the last acknowledgement
 

@@ -1,6 +1,7 @@
 """Folds usage events into the ledger."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
@@ -9,6 +10,7 @@ from nats.aio.msg import Msg
 from consumers.consumer import Consumer
 from events import streams, usage
 from events.usage import UsageEvent
+from ledger.ages import refuse_untimely
 from ledger.db import Pool, acquire
 from ledger.usage import fold_usage
 
@@ -20,6 +22,7 @@ def _decode(message: Msg) -> UsageEvent:
 
 
 async def _fold(pool: Pool, events: Sequence[UsageEvent]) -> None:
+    refuse_untimely(events, datetime.now(UTC))
     async with acquire(pool) as connection:
         new = await fold_usage(connection, events)
     log.debug("usage_folded", events=len(events), new=new)

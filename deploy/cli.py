@@ -11,6 +11,7 @@ import typer
 
 from deploy.commands import accounts, asyncapi, keys, models, plans, receipts, subscribers, usage
 from deploy.commands import credits as credit_entries
+from deploy.commands.output import AsJson
 from deploy.errors import DeployError
 from deploy.logging import configure_logging
 from edge.errors import EdgeError
@@ -85,11 +86,20 @@ def consume() -> None:
 
 
 @app.command()
-def migrate() -> None:
+def migrate(
+    *,
+    status: Annotated[
+        bool, typer.Option("--status", help="Change nothing; check what the ledger runs on.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
     """Bring the database's schema and the broker's streams up to date."""
-    from deploy.commands.migrate import run_migrations  # noqa: PLC0415
+    from deploy.commands.migrate import run_migrations, show_status  # noqa: PLC0415
 
+    if status:
+        return show_status(as_json=as_json)
     asyncio.run(run_migrations())
+    return 0
 
 
 def main() -> None:

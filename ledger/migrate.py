@@ -1,7 +1,8 @@
 """Brings the schema up to date.
 
 Migrations are numbered files that only go forward. Each must work under the code
-that is already running: expand, deploy, backfill, contract.
+that is already running: expand, deploy, backfill, contract. What TimescaleDB's editions
+differ in is arranged after them.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,14 +13,21 @@ from typing import Any, Final
 import psycopg
 from yoyo import get_backend, read_migrations
 
+from ledger.ages import DEFAULT, Retention
+from ledger.arrange import arrange
 from ledger.errors import LedgerUnavailable, MigrationFailed
 
 _LOCK: Final = 0x746F6C6C  # "toll": one migration at a time in one database
 _LOCK_WAIT: Final = "60s"
 
 
-def migrate(url: str) -> Sequence[str]:
+def migrate(url: str, retention: Retention = DEFAULT) -> Sequence[str]:
     """Apply what is missing; safe when run twice at once, and after a kill.
+
+    Args:
+        url: Of the database.
+        retention: When TimescaleDB's Community edition drops raw events; with the others
+            it is `ledger.retention` that does.
 
     Returns:
         The ids of the migrations that were applied, in order.
@@ -31,6 +39,8 @@ def migrate(url: str) -> Sequence[str]:
     with _backend(url) as (backend, migrations):
         missing = backend.to_apply(migrations)
         backend.apply_migrations(missing)
+        with psycopg.connect(url, autocommit=True) as session:
+            arrange(session, retention)
         return [migration.id for migration in missing]
 
 

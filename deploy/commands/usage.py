@@ -16,6 +16,7 @@ from deploy.errors import DeployError
 from events.audits import UsageAudited
 from events.plans import show_money
 from ledger.accounts import list_accounts
+from ledger.ages import DEFAULT_DAYS
 from ledger.db import Connection
 from ledger.questions import MAX_ROWS, Wanted, read_question
 from ledger.reports import QUANTITIES, Bucket, Quantity, Report, Row, report_usage
@@ -100,7 +101,7 @@ def verify(
     until: Annotated[datetime | None, typer.Option("--to")] = None,
     kept_days: Annotated[
         float, typer.Option(help="For how long events are kept.", envvar=KEPT_DAYS)
-    ] = 90.0,
+    ] = DEFAULT_DAYS,
     ledger_only: Annotated[
         bool, typer.Option("--ledger-only", help="Do not read the stream as well.")
     ] = False,
@@ -140,7 +141,7 @@ def rebuild(
     ] = None,
     kept_days: Annotated[
         float, typer.Option(help="For how long events are kept.", envvar=KEPT_DAYS)
-    ] = 90.0,
+    ] = DEFAULT_DAYS,
 ) -> None:
     """Add totals up anew from their events, while usage goes on."""
     now = datetime.now(UTC)

@@ -1,7 +1,7 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from uuid import uuid4
@@ -17,9 +17,10 @@ from ledger.db import Connection
 from ledger.errors import LedgerUnavailable
 from ledger.migrate import migrate, pending
 from ledger.usage import fold_usage
+from tests.ledger.editions.plain import Plain
 from tests.usage import a_usage, recorded
 
-SQL = files("ledger").joinpath("sql")
+SQL = Path(str(files("ledger").joinpath("sql")))
 # what there is, apart from yoyo's own and what TimescaleDB adds to a hypertable
 CATALOG = """
 SELECT 'column', attrelid::regclass::text, attname::text, attnotnull::text,
@@ -27,7 +28,7 @@ SELECT 'column', attrelid::regclass::text, attname::text, attnotnull::text,
     coalesce((SELECT collname::text FROM pg_collation WHERE oid = attcollation), ''),
     coalesce(pg_get_expr(adbin, adrelid), '')
 FROM pg_attribute
-    JOIN pg_class ON pg_class.oid = attrelid AND relkind = 'r'
+    JOIN pg_class ON pg_class.oid = attrelid AND relkind IN ('r', 'v')
     LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attnum > 0 AND NOT attisdropped
     AND relnamespace = 'public'::regnamespace AND relname NOT LIKE '%yoyo%'
@@ -58,9 +59,11 @@ def empty_url(postgres: Postgres, postgres_url: str) -> Iterator[str]:
 
 
 async def test_each_statement_fits_the_schema(ledger: Connection) -> None:
-    for file in SQL.iterdir():
-        for statement in _sql.load(file.name).values():
-            await ledger.prepare(statement)
+    for folder in (SQL, SQL.joinpath("apache")):
+        for file in folder.iterdir():
+            if file.is_file():
+                for statement in _sql.load(str(file.relative_to(SQL))).values():
+                    await ledger.prepare(statement)
 
 
 async def test_the_migrations_make_the_picture(ledger: Connection, empty_url: str) -> None:
@@ -79,14 +82,6 @@ async def test_usage_events_are_a_hypertable_where_there_is_timescale(ledger: Co
 
     assert row
     assert tuple(row) == ("usage_events", "started_at", "1 day")
-
-
-class Plain(Postgres):
-    """The same server as one that never heard of TimescaleDB."""
-
-    @property
-    def argv(self) -> Sequence[str]:
-        return [option for option in super().argv if "shared_preload_libraries" not in option]
 
 
 async def test_plain_postgresql_has_the_same_schema(ledger: Connection, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def as_grafana_sends(sql: str, account: str) -> str:
     return _FILTER.sub(day, sql).replace("$account", account)
 
 
-@pytest.mark.parametrize("sql", panels())
+@pytest.mark.parametrize("sql", list(panels()))
 async def test_a_panel_shows_what_was_used(ledger: Connection, sql: str) -> None:
     account_id = new_id()
     await fold_usage(ledger, [recorded(a_usage(account_id, cost=7)), recorded(a_usage())])

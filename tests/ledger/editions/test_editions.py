@@ -268,6 +268,22 @@ async def test_only_what_can_come_no_more_is_compressed(community: str) -> None:
     assert total == sum(row[6] for row in expected(events, "month"))
 
 
+async def test_a_later_migration_may_add_a_column_to_compressed_chunks(community: str) -> None:
+    events = some_events(some_times(200, 40 * DAY, 60 * DAY))
+    async with connected(community) as connection:
+        await fold(connection, events)
+        await run_policies(connection, first="policy_compression")
+
+        await connection.execute(
+            "ALTER TABLE usage_events ADD COLUMN later text NOT NULL DEFAULT '{}'"
+        )
+
+        assert await fold_usage(connection, events) == 0, "keys hold in compressed chunks, too"
+        assert await fold_usage(connection, some_events([datetime.now(UTC)], seed=2)) > 0
+        later = await connection.fetchval("SELECT count(*) FROM usage_events WHERE later = '{}'")
+        assert later > len({event.id for event in events})
+
+
 async def test_a_chart_of_the_last_hour_reads_few_chunks(apache: str) -> None:
     events = some_events(some_times(300, timedelta(0), 30 * DAY))
     async with connected(apache) as connection:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from events.usage import Quantities
 from ledger import _sql
 from ledger.db import Connection
+from ledger.tenants import as_tenant
 
 _SQL = _sql.load("reports.sql")
 
@@ -124,7 +125,8 @@ class Report(Struct, frozen=True, kw_only=True):
 async def report_usage(connection: Connection, question: Question) -> Report:
     """Add up what was used; of everybody that takes seconds, where there is much."""
     if question.account_id is not None:
-        return await _report(connection, question)
+        async with as_tenant(connection, question.account_id):
+            return await _report(connection, question)
     async with connection.transaction():
         await connection.execute(f"SET LOCAL statement_timeout = '{OF_ALL_S:.0f}s'")
         return await _report(connection, question)

@@ -11,6 +11,7 @@ from events.ids import time_of
 from events.usage import Quantities, Usage
 from ledger import _sql
 from ledger.db import Connection
+from ledger.tenants import as_tenant
 
 _SQL = _sql.load("requests.sql")
 _RATES: Final = msgspec.json.Decoder(dict[str, int])
@@ -36,9 +37,12 @@ async def find_request(
         ValueError: the id is not a UUIDv7.
         OverflowError: its time is beyond the calendar.
     """
-    row = await connection.fetchrow(
-        _SQL["find_request"], request_id, time_of(request_id), account_id
-    )
+    arguments = (request_id, time_of(request_id), account_id)
+    if account_id is None:
+        row = await connection.fetchrow(_SQL["find_request"], *arguments)
+    else:
+        async with as_tenant(connection, account_id):
+            row = await connection.fetchrow(_SQL["find_request"], *arguments)
     if row is None:
         return None
     usage = Usage(

@@ -229,3 +229,18 @@ CREATE TABLE stripe_objects (
     object jsonb NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now()
 );
+
+-- What one account may see, for the role tollgate_tenant, whose queries run with the setting
+-- tollgate.account_id (ledger/tenants.py).
+CREATE SCHEMA tenant;
+
+CREATE VIEW tenant.usage_events WITH (security_barrier) AS
+SELECT * FROM public.usage_events
+WHERE account_id = current_setting('tollgate.account_id')::uuid;
+
+CREATE VIEW tenant.usage_totals WITH (security_barrier) AS
+SELECT * FROM public.usage_totals
+WHERE account_id = current_setting('tollgate.account_id')::uuid;
+
+GRANT USAGE ON SCHEMA tenant TO tollgate_tenant;
+GRANT SELECT ON ALL TABLES IN SCHEMA tenant TO tollgate_tenant;

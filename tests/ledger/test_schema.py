@@ -31,7 +31,8 @@ FROM pg_attribute
     JOIN pg_class ON pg_class.oid = attrelid AND relkind IN ('r', 'v')
     LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 WHERE attnum > 0 AND NOT attisdropped
-    AND relnamespace = 'public'::regnamespace AND relname NOT LIKE '%yoyo%'
+    AND relnamespace IN ('public'::regnamespace, 'tenant'::regnamespace)
+    AND relname NOT LIKE '%yoyo%'
 UNION ALL
 SELECT 'index', tablename::text, indexname::text, indexdef, '', '', ''
 FROM pg_indexes
@@ -41,9 +42,9 @@ SELECT 'constraint', conrelid::regclass::text, conname::text, pg_get_constraintd
 FROM pg_constraint
 WHERE connamespace = 'public'::regnamespace AND conrelid::regclass::text NOT LIKE '%yoyo%'
 UNION ALL
-SELECT 'options', relname::text, reloptions::text, '', '', '', ''
+SELECT 'options', oid::regclass::text, reloptions::text, '', '', '', ''
 FROM pg_class
-WHERE relnamespace = 'public'::regnamespace AND reloptions IS NOT NULL
+WHERE relnamespace IN ('public'::regnamespace, 'tenant'::regnamespace) AND reloptions IS NOT NULL
 ORDER BY 1, 2, 3
 """
 

@@ -1,4 +1,8 @@
-"""Usage events a second into the ledger: the statement alone, and from the stream."""
+"""Usage events a second into the ledger: the statement alone, and from the stream.
+
+Beside it what PostgreSQL does with the same events at best, `COPY` without totals, and what
+a service does that commits each event by itself.
+"""
 
 import asyncio
 import os
@@ -8,10 +12,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
+from nats.js.errors import NotFoundError
 
 from deploy.local.nats import Nats
 from deploy.local.ports import free_port
@@ -24,7 +30,8 @@ from ledger.migrate import migrate
 from ledger.usage import fold_usage
 from tests.bench.table import print_table
 
-EVENTS: Final = 200_000
+EVENTS: Final = 1_000_000
+SINGLE: Final = 5_000  # events that are committed one by one
 BATCH: Final = 1_000
 KEYS: Final = 1_000
 
@@ -67,30 +74,49 @@ async def measure_fold() -> None:
             Postgres(home / "postgres", free_port()) as postgres,
             Nats(home / "nats", free_port()) as nats,
         ):
-            statement = await _statement(postgres.create("statement"))
-            whole = await _from_stream(nats.url, postgres.create("stream"))
+            events = some_events(EVENTS)
+            statement = await _statement(postgres.create("statement"), events)
+            copied = await _copied(postgres.create("copied"), events)
+            single = await _single(postgres.create("single"), events[:SINGLE])
+            await _fill(nats.url, [event.data for event in events])
+            del events
+            whole = [
+                await _from_stream(nats.url, postgres.create(f"stream{consumers}"), consumers)
+                for consumers in (1, 2)
+            ]
+    rows = {
+        "the statement, one connection": statement,
+        "COPY of the same batches, no totals": copied,
+        "INSERT and commit of each, no totals": single,
+        "from stream to commit, one consumer": whole[0],
+        "from stream to commit, two consumers": whole[1],
+    }
     print_table(
         f"Fold, {EVENTS:,} events of {KEYS:,} keys in batches of {BATCH:,}",
-        ("", "events/s"),
+        ("", "events/s", "of COPY", "of single"),
         [
-            ("the statement, one connection", f"{statement:,.0f}"),
-            ("from stream to commit, one consumer", f"{whole:,.0f}"),
+            (name, f"{rate:,.0f}", f"{rate / copied:.0%}", f"{rate / single:.1f}")
+            for name, rate in rows.items()
         ],
     )
 
 
-async def _statement(url: str) -> float:
-    await asyncio.to_thread(migrate, url)
+def some_events(count: int) -> Sequence[UsageEvent]:
+    """The same as events of one edge."""
     epoch = new_id()
-    events: list[UsageEvent] = [
+    return [
         usage.recorded(fact, Numbered(epoch=epoch, sequence=number))
-        for number, fact in enumerate(some_usage(EVENTS), start=1)
+        for number, fact in enumerate(some_usage(count), start=1)
     ]
+
+
+async def _statement(url: str, events: Sequence[UsageEvent]) -> float:
+    await asyncio.to_thread(migrate, url)
     connection = await asyncpg.connect(url)
     rates = []
-    for start in range(0, EVENTS, EVENTS // 5):
+    for start in range(0, len(events), len(events) // 5):
+        part = events[start : start + len(events) // 5]
         started = time.perf_counter()
-        part = events[start : start + EVENTS // 5]
         for offset in range(0, len(part), BATCH):
             await fold_usage(connection, part[offset : offset + BATCH])
         rates.append(len(part) / (time.perf_counter() - started))
@@ -99,18 +125,66 @@ async def _statement(url: str) -> float:
     return statistics.median(rates)
 
 
-async def _from_stream(nats_url: str, database_url: str) -> float:
-    """Fill the stream, then start one consumer as `tollgate consume`, and wait for it."""
-    await asyncio.to_thread(migrate, database_url)
+def _row(event: UsageEvent) -> Sequence[Any]:
+    fact = event.data
+    quantities = (getattr(fact.quantities, name) for name in Quantities.__struct_fields__)
+    key = (fact.started_at, fact.request_id, fact.part, False)
+    names = (fact.account_id, fact.key_id, fact.model, fact.task, fact.status, fact.duration_ms)
+    return (*key, *names, event.edge.epoch, event.sequence, *quantities)
+
+
+COLUMNS: Final = (
+    *("started_at", "request_id", "part", "voids"),
+    *("account_id", "key_id", "model", "task", "status", "duration_ms"),
+    *("epoch", "sequence", *Quantities.__struct_fields__),
+)
+
+
+async def _copied(url: str, events: Sequence[UsageEvent]) -> float:
+    await asyncio.to_thread(migrate, url)
+    connection = await asyncpg.connect(url)
+    started = time.perf_counter()
+    for offset in range(0, len(events), BATCH):
+        rows = [_row(event) for event in events[offset : offset + BATCH]]
+        await connection.copy_records_to_table("usage_events", records=rows, columns=COLUMNS)
+    rate = len(events) / (time.perf_counter() - started)
+    await connection.close()
+    return rate
+
+
+async def _single(url: str, events: Sequence[UsageEvent]) -> float:
+    await asyncio.to_thread(migrate, url)
+    connection = await asyncpg.connect(url)
+    places = ", ".join(f"${number}" for number in range(1, len(COLUMNS) + 1))
+    statement = await connection.prepare(
+        f"INSERT INTO usage_events ({', '.join(COLUMNS)}) VALUES ({places})"
+    )
+    started = time.perf_counter()
+    for event in events:
+        await statement.fetch(*_row(event))
+    rate = len(events) / (time.perf_counter() - started)
+    await connection.close()
+    return rate
+
+
+async def _fill(nats_url: str, facts: Sequence[Usage]) -> None:
     client = await broker.connect(nats_url, "bench")
     await streams.prepare(client, streams.Sizes())
     meter = Meter(client, publish_timeout_s=30)
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(meter.run())
-        facts = some_usage(EVENTS)
-        for offset in range(0, EVENTS, 10_000):
+        for offset in range(0, len(facts), 10_000):
             await asyncio.gather(*map(meter.record, facts[offset : offset + 10_000]))
         meter.close()
+    await client.close()
+
+
+async def _from_stream(nats_url: str, database_url: str, consumers: int) -> float:
+    """Start consumers as `tollgate consume` on a full stream, and wait for them."""
+    await asyncio.to_thread(migrate, database_url)
+    client = await broker.connect(nats_url, "bench")
+    with suppress(NotFoundError):  # from the beginning
+        await client.jetstream().delete_consumer(streams.USAGE, "usage_fold")
     await client.close()
     connection = await asyncpg.connect(database_url)
     environment = {
@@ -118,9 +192,12 @@ async def _from_stream(nats_url: str, database_url: str) -> float:
         "TOLLGATE_NATS_URL": nats_url,
         "TOLLGATE_DATABASE_URL": database_url,
     }
-    consumer = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "deploy.cli", "consume", env=environment
-    )
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "deploy.cli", "consume", env=environment
+        )
+        for _ in range(consumers)
+    ]
     try:
         count, query = 0, "SELECT coalesce(sum(requests), 0)::int FROM usage_totals"
         while not (count := await connection.fetchval(query)):
@@ -130,8 +207,10 @@ async def _from_stream(nats_url: str, database_url: str) -> float:
             await asyncio.sleep(0.05)
         rate: float = (EVENTS - first) / (time.perf_counter() - started)
     finally:
-        consumer.terminate()
-        await consumer.wait()
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            await process.wait()
     await _check(connection)
     await connection.close()
     return rate

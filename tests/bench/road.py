@@ -68,13 +68,13 @@ async def measure_road() -> None:
 
 
 async def _subject(system: System, script: Path) -> Subject:
-    keys = await _make_keys(system)
+    keys = await make_keys(system)
     return Subject(
         system.url, wrk.script(script.parent, script.stem, keys=keys, path=PATH, body=BODY)
     )
 
 
-async def _make_keys(system: System) -> Sequence[str]:
+async def make_keys(system: System) -> Sequence[str]:
     """A thousand keys of a hundred accounts."""
     secret = system.secret("key_secret").encode()
     keys = []

@@ -143,12 +143,13 @@ class Stream:
                 reply = await self._next(send)
                 if not isinstance(reply, Chunk | Ended):
                     return refusal(reply, self._going.fact.model, self._going.fact.task)
+                if isinstance(reply, Chunk):
+                    self._check(reply.piece)
                 used = self._price(reply.quantities)
                 await self._going.reservation.cover(used)
                 self._delivered = used
                 if isinstance(reply, Ended):
                     return reply
-                self._check(reply.piece)
                 await _send(send, sse.event(reply.piece))
         except EdgeError as error:
             return error
@@ -196,9 +197,10 @@ class Stream:
             await self._record(self._delivered)
 
     async def _last(self, end: Ended | EdgeError) -> bytes:
-        """Meter what is left, then say how it ended."""
+        """Meter what is left, if anything was delivered, then say how it ended."""
         try:
-            await self._record(self._delivered, duration_ms=self._duration_ms())
+            if self._delivered != NOTHING:
+                await self._record(self._delivered, duration_ms=self._duration_ms())
         except EdgeError as error:
             end = error
         metrics.STREAMS.labels(end.reason if isinstance(end, Ended) else end.code).inc()

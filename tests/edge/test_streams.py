@@ -254,6 +254,7 @@ async def test_a_stream_that_cannot_be_right_ends_with_an_error(
 
     assert [event.name for event in found] == ["", "error"]
     assert found[-1].data["code"] == "bad_reply"
+    assert (await billed(edge))["output_tokens"] == 1
     await until(lambda: len(writer.cancelled) == 1)
 
 

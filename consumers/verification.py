@@ -74,15 +74,12 @@ class Verifier:
         Args:
             read_stream: Also compare every event that the stream still has with its row.
         """
-        await self._ledger.execute("SET statement_timeout = '10min'")
+        await verification.be_patient(self._ledger)
         await self._direct.start()
         told = await self._told()
         await self._until_folded()
         parked = await self._parked()
-        counts = {
-            count.epoch: count
-            for count in await verification.count_sequences(self._ledger, self._since)
-        }
+        counts = await verification.count_sequences(self._ledger, self._since)
         missing = await self._missing(counts, told, parked)
         double = await self._doubles(counts)
         for wrong in await verification.find_wrong_totals(
@@ -116,13 +113,11 @@ class Verifier:
         """Give the fold time to come up with what the stream has now."""
         jetstream = self._nats.jetstream()
         stored = self._last = (await jetstream.stream_info(streams.USAGE)).state.last_seq
-        durable = streams.usage_fold().durable_name or ""
         left = 0
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FOLDED_S):
                 while True:
-                    floor = (await jetstream.consumer_info(streams.USAGE, durable)).ack_floor
-                    left = stored - (floor.stream_seq if floor else 0)
+                    left = stored - await streams.folded_up_to(self._nats)
                     if left <= 0:
                         return
                     await asyncio.sleep(0.1)
@@ -148,20 +143,20 @@ class Verifier:
         self, counts: Mapping[UUID, Count], told: Mapping[UUID, int], parked: Numbers
     ) -> int:
         """Numbers that an edge gave and that nobody has."""
-        suspected = [
+        suspected = sorted(
             epoch
             for epoch in counts.keys() | told.keys()
             if not self._is_whole(counts.get(epoch), epoch, told.get(epoch, 0))
-        ]
+        )
+        if not suspected:
+            return 0
+        since = self._since - LATE
+        found = await verification.count_sequences(self._ledger, since, suspected)
+        gaps = await verification.find_gaps(self._ledger, suspected, since)
         total = 0
-        for epoch in sorted(suspected):
-            since = self._since - LATE
-            found = await verification.count_sequences_of(self._ledger, epoch, since)
-            gaps = (
-                [] if found is None else await verification.find_gaps(self._ledger, [epoch], since)
-            )
-            ranges = [(gap.first, gap.last) for gap in gaps]
-            ranges += self._ends(epoch, found, told.get(epoch, 0))
+        for epoch in suspected:
+            ranges = [(gap.first, gap.last) for gap in gaps if gap.epoch == epoch]
+            ranges += self._ends(epoch, found.get(epoch), told.get(epoch, 0))
             for first, last in sorted(ranges):
                 numbers = set(range(first, last + 1)) - parked.get(epoch, set())
                 for run in _runs(sorted(numbers)):

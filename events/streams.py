@@ -154,6 +154,17 @@ def usage_fold() -> ConsumerConfig:
     )
 
 
+async def folded_up_to(connection: Client) -> int:
+    """The message of USAGE up to which everything is in the ledger, or parked.
+
+    Raises:
+        nats.errors.Error: the broker is away, or nothing was ever folded.
+    """
+    name = usage_fold().durable_name or ""
+    floor = (await connection.jetstream().consumer_info(USAGE, name)).ack_floor
+    return floor.stream_seq if floor else 0
+
+
 def stripe_journal() -> ConsumerConfig:
     """The durable consumer that the reconciler's processes share."""
     return ConsumerConfig(

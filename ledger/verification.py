@@ -65,16 +65,23 @@ class WrongTotal(Struct, frozen=True):
     is_: Mapping[str, int]
 
 
-async def count_sequences(connection: Connection, since: datetime) -> Sequence[Count]:
-    """How many events of each edge there are from a time on, and how they are numbered."""
-    rows = await connection.fetch(_SQL["sequences"], since, timeout=PATIENCE_S)
-    return [Count(**row) for row in rows]
+async def be_patient(connection: Connection) -> None:
+    """Let this session's statements take as long as aggregating all events may."""
+    await connection.execute(f"SET statement_timeout = '{PATIENCE_S:.0f}s'")
 
 
-async def count_sequences_of(connection: Connection, epoch: UUID, since: datetime) -> Count | None:
-    """The same of one edge; None where there is no event of it."""
-    rows = await connection.fetch(_SQL["sequences_of"], epoch, since, timeout=PATIENCE_S)
-    return Count(**rows[0]) if rows else None
+async def count_sequences(
+    connection: Connection, since: datetime, epochs: Sequence[UUID] | None = None
+) -> Mapping[UUID, Count]:
+    """How many events of each edge there are from a time on, and how they are numbered.
+
+    Args:
+        connection: Where.
+        since: The first instant that counts.
+        epochs: Those of these edges; None: of all.
+    """
+    rows = await connection.fetch(_SQL["sequences"], since, epochs, timeout=PATIENCE_S)
+    return {row["epoch"]: Count(**row) for row in rows}
 
 
 async def find_gaps(
@@ -188,6 +195,7 @@ async def rebuild_totals(
     """
     if since < kept_since:
         raise NothingToRebuildFrom(since, kept_since)
+    await be_patient(connection)
     gone = await connection.fetchval(_SQL["unbacked"], since, until, timeout=PATIENCE_S)
     if gone is not None:
         raise NothingToRebuildFrom(gone)

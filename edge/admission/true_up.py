@@ -24,7 +24,7 @@ from edge.admission.counters import Counters
 from edge.errors import LedgerAway
 from events.counters import is_past
 from events.direct import Direct
-from events.streams import USAGE, usage_fold
+from events.streams import USAGE, folded_up_to
 from events.windows import EVER, Span
 from ledger.db import Pool, acquire
 from ledger.errors import LedgerUnavailable
@@ -124,12 +124,9 @@ class TrueUp:
 
     async def _folded(self) -> bool:
         """Whether all that was metered so far is in the ledger."""
-        name = usage_fold().durable_name or ""
-        jetstream = self._connection.jetstream()
         # not by what is pending: a message that was just stored is not counted there yet
-        stored = (await jetstream.stream_info(USAGE)).state.last_seq
-        floor = (await jetstream.consumer_info(USAGE, name)).ack_floor
-        return floor is not None and floor.stream_seq >= stored
+        stored = (await self._connection.jetstream().stream_info(USAGE)).state.last_seq
+        return await folded_up_to(self._connection) >= stored
 
     async def _ledger(self, span: Span, measured: Measured) -> int:
         async with acquire(self._pool) as connection:

@@ -1,5 +1,5 @@
 -- name: sequences
--- How far each edge's own count is in the ledger.
+-- How far each edge's own count is in the ledger; of some edges, or of all.
 SELECT
     epoch,
     count(*) AS events,
@@ -7,18 +7,7 @@ SELECT
     min(sequence) AS first,
     max(sequence) AS last
 FROM usage_events
-WHERE started_at >= $1
-GROUP BY epoch;
-
--- name: sequences_of
-SELECT
-    epoch,
-    count(*) AS events,
-    count(DISTINCT sequence) AS numbers,
-    min(sequence) AS first,
-    max(sequence) AS last
-FROM usage_events
-WHERE epoch = $1 AND started_at >= $2
+WHERE started_at >= $1 AND ($2::uuid[] IS NULL OR epoch = ANY ($2))
 GROUP BY epoch;
 
 -- name: gaps

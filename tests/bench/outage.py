@@ -116,11 +116,8 @@ async def _outage(system: System, script: Path, postgres: Postgres) -> None:
 
 
 async def _backlog(broker: Client) -> int:
-    jetstream = broker.jetstream()
-    stored = (await jetstream.stream_info(streams.USAGE)).state.last_seq
-    durable = streams.usage_fold().durable_name or ""
-    floor = (await jetstream.consumer_info(streams.USAGE, durable)).ack_floor
-    return stored - (floor.stream_seq if floor else 0)
+    stored = (await broker.jetstream().stream_info(streams.USAGE)).state.last_seq
+    return stored - await streams.folded_up_to(broker)
 
 
 if __name__ == "__main__":

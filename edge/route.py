@@ -7,26 +7,24 @@ from typing import Any, Final
 from urllib.parse import unquote
 from uuid import UUID
 
-import msgspec
 import structlog
 from litestar.types import Receive, Scope
 from msgspec import Struct
 from msgspec.structs import replace
 
-from edge import metrics
 from edge.admission import Admission, Admitted, Reservation
 from edge.asgi import Answer, header, read_body
 from edge.auth import Caller, Keys
 from edge.catalogue import Catalogue
 from edge.endpoint import Endpoint, Perspective
-from edge.errors import BadReply, EdgeError, InvalidParameter, MethodNotAllowed, UnknownTask
+from edge.errors import EdgeError, InvalidParameter, MethodNotAllowed, UnknownTask
 from edge.failures import Failures
 from edge.idempotency import Idempotency
 from edge.input import decode_input
 from edge.metering import Meter
 from edge.stream import Going, Stream
-from edge.workers import Workers
-from events.inference import Answered, Ask, Timing
+from edge.workers import Workers, require_shape
+from events.inference import Ask, Timing
 from events.models import RESERVED
 from events.tasks import Task
 from events.tasks.task import StreamedInput
@@ -176,7 +174,9 @@ class InferenceRoute:
             ask = self._ask_of(call, metered_as or request_id, admitted)
             with _refunding(admitted):
                 answered = await self._workers.ask(target.model, target.task, ask)
-                _check(answered, target, task)
+                require_shape(
+                    task.decode_result, answered.result, target.model, target.task, "an answer"
+                )
             quantities = admitted.priced(answered.quantities)
             await admitted.settle(quantities)
             duration_ms = max(1, round((time.perf_counter() - started) * 1_000))
@@ -299,17 +299,6 @@ def _tasks(endpoints: Iterable[Endpoint]) -> Mapping[str, Task]:
             assert endpoint.perspective is Perspective.APPLICATION, endpoint.name
             tasks[endpoint.name] = endpoint.task
     return tasks
-
-
-def _check(answered: Answered, target: Called, task: Task) -> None:
-    """See that a worker's result is what the documentation promises."""
-    try:
-        task.decode_result(answered.result)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        log.error("bad_reply", model=target.model, task=target.task, error=str(error))
-        metrics.BAD_REPLIES.labels(target.model, target.task).inc()
-        message = f"{target.model!r} gave an answer of the wrong shape; it is not billed"
-        raise BadReply(message) from error
 
 
 def _server_timing(timing: Timing) -> tuple[bytes, bytes]:

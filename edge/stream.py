@@ -23,7 +23,7 @@ from edge.asgi import until_gone
 from edge.errors import BadReply, BudgetExhausted, DeadlinePassed, EdgeError, RateLimited
 from edge.incoming import Incoming
 from edge.metering import Meter
-from edge.workers import refusal
+from edge.workers import refusal, require_shape
 from events.inference import Chunk, Ended, Reply
 from events.plans import Plan, show_money
 from events.tasks import Task
@@ -144,7 +144,8 @@ class Stream:
                 if not isinstance(reply, Chunk | Ended):
                     return refusal(reply, self._going.fact.model, self._going.fact.task)
                 if isinstance(reply, Chunk):
-                    self._check(reply.piece)
+                    fact, decode = self._going.fact, self._going.task.decode_piece
+                    require_shape(decode, reply.piece, fact.model, fact.task, "a piece")
                 used = self._price(reply.quantities)
                 await self._going.reservation.cover(used)
                 self._delivered = used
@@ -174,15 +175,6 @@ class Stream:
         except ValueError as error:
             raise BadReply("the model took back what it had said it used") from error
         return priced
-
-    def _check(self, piece: bytes) -> None:
-        try:
-            self._going.task.decode_piece(piece)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            fact = self._going.fact
-            log.error("bad_reply", model=fact.model, task=fact.task, error=str(error))
-            metrics.BAD_REPLIES.labels(fact.model, fact.task).inc()
-            raise BadReply(f"{fact.model!r} gave a piece of the wrong shape") from error
 
     async def _go_on(self) -> None:
         """See that it may go on, and meter what was delivered since the last part.

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from itertools import count
 from typing import Final
 from uuid import UUID
@@ -13,6 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from edge import metrics
 from edge.errors import (
     BadReply,
     BodyTooLarge,
@@ -185,6 +187,23 @@ def refusal(reply: Reply, model: str, task: str) -> EdgeError:
         case Busy():  # a worker that leaves gives back what it has not begun
             return ModelBusy("the worker is leaving; try again", retry_after_s=1)
     return BadReply(f"{model!r} gave an answer of another kind than was asked for")
+
+
+def require_shape(
+    decode: Callable[[bytes], object], body: bytes, model: str, task: str, what: str
+) -> None:
+    """See that what a worker gave is what the documentation promises; else it is not billed.
+
+    Raises:
+        BadReply: it is not.
+    """
+    try:
+        decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        log.error("bad_reply", model=model, task=task, error=str(error))
+        metrics.BAD_REPLIES.labels(model, task).inc()
+        message = f"{model!r} gave {what} of the wrong shape; it is not billed"
+        raise BadReply(message) from error
 
 
 def _backoff(attempt: int) -> float:

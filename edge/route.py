@@ -7,7 +7,6 @@ from typing import Any, Final
 from urllib.parse import unquote
 from uuid import UUID
 
-import structlog
 from litestar.types import Receive, Scope
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,8 +28,6 @@ from events.models import RESERVED
 from events.tasks import Task
 from events.tasks.task import StreamedInput
 from events.usage import NOTHING, Quantities, Usage
-
-log = structlog.get_logger()
 
 UNKNOWN: Final = "unknown_task"  # one label for all tasks that there are not
 OPENING: Final = 16  # of what a stream gives, held before it begins

@@ -19,7 +19,7 @@ from consumers.outbox import Relay
 from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
-from consumers.stripe import STRIPE_JOURNAL
+from consumers.stripe.journal import STRIPE_JOURNAL
 from consumers.usage import USAGE_FOLD
 from events import broker
 from ledger.ages import Retention

@@ -15,6 +15,8 @@ class Settings(Struct, frozen=True, kw_only=True):
     key_secret: Secret  # keys are kept as hashes keyed with it; changing it revokes all
     admin_token: Secret  # opens /v1/admin/...
     stripe_webhook_secrets: str = ""  # comma-separated; two during a rotation
+    stripe_api_key: str = ""  # secret or restricted; without it, nothing is asked of Stripe
+    stripe_api_base: str = ""  # of a stand-in's; Stripe's own without it
     receipt_keys: Secret = ""  # 32 bytes each, in base64, comma-separated; the first one signs
     receipt_issuer: str = "tollgate"  # who receipts are from: best a URL of yours
     models_file: str = ""  # declarations; models that workers announce are known too

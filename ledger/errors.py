@@ -54,3 +54,32 @@ class NothingToRebuildFrom(LedgerError):
 
 class MigrationFailed(LedgerError):
     """PostgreSQL refused a migration; the schema is as it was before it."""
+
+
+class StripeError(LedgerError):
+    """Base of what goes wrong with Stripe's API."""
+
+
+class NoStripeKey(StripeError):
+    """Stripe cannot be asked: no key of its API is set."""
+
+    def __init__(self) -> None:
+        super().__init__("set TOLLGATE_STRIPE_API_KEY to a secret or restricted key of Stripe's")
+
+
+class StripeUnavailable(StripeError):
+    """Stripe is away, overloaded or answers nonsense; the same call may work later."""
+
+
+class StripeKeyRefused(StripeError):
+    """Stripe does not take the key, or not for this; only the operator can mend that."""
+
+
+class StripeRefused(StripeError):
+    """Stripe will never take this; do not try it again as it is."""
+
+    def __init__(self, message: str, *, status: int, code: str | None, param: str | None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code  # Stripe's, as "resource_missing"
+        self.param = param  # Stripe's name of what is at fault

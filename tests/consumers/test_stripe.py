@@ -3,8 +3,8 @@ import json
 import secrets
 
 from events import streams, stripe
-from ledger.stripe_events import find_event
-from ledger.stripe_objects import find_object
+from ledger.stripe.events import find_event
+from ledger.stripe.objects import find_object
 from tests.consumers.pipeline import Pipeline
 from tests.waiting import PATIENCE_S
 

@@ -8,8 +8,8 @@ import pytest
 
 from events import stripe
 from ledger.db import Connection
-from ledger.stripe_events import ReceivedEvent, find_event, journal
-from ledger.stripe_objects import find_object, fold_objects
+from ledger.stripe.events import ReceivedEvent, find_event, journal
+from ledger.stripe.objects import find_object, fold_objects
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

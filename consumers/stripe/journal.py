@@ -9,8 +9,8 @@ from nats.aio.msg import Msg
 from consumers.consumer import Consumer
 from events import streams, stripe
 from ledger.db import Pool, acquire
-from ledger.stripe_events import ReceivedEvent, journal
-from ledger.stripe_objects import fold_objects
+from ledger.stripe.events import ReceivedEvent, journal
+from ledger.stripe.objects import fold_objects
 
 log = structlog.get_logger()
 

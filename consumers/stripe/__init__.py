@@ -1,0 +1,1 @@
+"""Stripe's side: events into the ledger, what they missed, and what is told to Stripe."""

@@ -1,0 +1,127 @@
+"""Asking Stripe: paced below its limits, patient with its failures, answers in its own words."""
+
+from collections.abc import AsyncIterator
+from typing import Any, Final, cast
+
+import stripe
+from aiolimiter import AsyncLimiter
+from tenacity import (
+    AsyncRetrying,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from ledger.errors import NoStripeKey, StripeKeyRefused, StripeRefused, StripeUnavailable
+
+PER_SECOND: Final = 20.0  # of one process; Stripe allows 25 in test mode, 100 live
+TIMEOUT_S: Final = 10.0
+ATTEMPTS: Final = 4  # at what Stripe answers with 429
+LONGEST_WAIT_S: Final = 8.0
+NETWORK_RETRIES: Final = 2  # the package's own: connections, 409 and 5xx
+PAGE: Final = 100  # objects; Stripe's most
+
+Json = dict[str, Any]
+
+
+class StripeApi:
+    """Stripe over HTTP.
+
+    What is posted carries an idempotency key, so that it can be sent again: the caller
+    chooses one that is the same after a crash.
+
+    Args:
+        key: Secret or restricted.
+        base: Of a stand-in's; empty: Stripe's own.
+        per_second: Requests; more wait their turn.
+
+    Raises:
+        NoStripeKey: `key` is empty.
+    """
+
+    def __init__(self, key: str, base: str = "", *, per_second: float = PER_SECOND) -> None:
+        if not key:
+            raise NoStripeKey
+        self._http = stripe.HTTPXClient(timeout=TIMEOUT_S)
+        self._client = stripe.StripeClient(
+            key,
+            base_addresses={"api": base.rstrip("/")} if base else {},
+            max_network_retries=NETWORK_RETRIES,
+            http_client=self._http,
+        )
+        self._pace = AsyncLimiter(max(1.0, per_second / 4), max(1.0, per_second / 4) / per_second)
+
+    async def get(self, path: str, **params: Any) -> Json:  # noqa: ANN401 - as Stripe names them
+        """Ask for an object or a list.
+
+        Args:
+            path: Such as ``/v1/customers/cus_1``.
+            params: Of the query, as Stripe names them; may be nested.
+
+        Raises:
+            StripeUnavailable: away, or over its limits for longer than we wait.
+            StripeKeyRefused: the key is not good, or not for this.
+            StripeRefused: it will never answer this; `status` 404 where it does not exist.
+        """
+        return await self._request("get", path, params)
+
+    async def post(self, path: str, *, idempotency_key: str, **params: Any) -> Json:  # noqa: ANN401
+        """Make or change something; safe to repeat with the same key for a day.
+
+        Raises:
+            StripeUnavailable: its fate is unknown; send it again with the same key.
+            StripeKeyRefused, StripeRefused: nothing was done.
+        """
+        return await self._request("post", path, params | {"idempotency_key": idempotency_key})
+
+    async def delete(self, path: str, **params: Any) -> Json:  # noqa: ANN401
+        """Delete or cancel something. Raises as `get` does."""
+        return await self._request("delete", path, params)
+
+    async def pages(self, path: str, **params: Any) -> AsyncIterator[Json]:  # noqa: ANN401
+        """Everything in a list, newest first. Raises as `get` does."""
+        after: Json = {}
+        while True:
+            page = await self.get(path, **{"limit": PAGE} | params | after)
+            for item in page["data"]:
+                yield item
+            if not page["has_more"] or not page["data"]:
+                return
+            after = {"starting_after": page["data"][-1]["id"]}
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.close_async()  # type: ignore[no-untyped-call]
+
+    async def _request(self, method: str, path: str, params: Json) -> Json:
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type(stripe.RateLimitError),
+            wait=wait_random_exponential(max=LONGEST_WAIT_S),
+            stop=stop_after_attempt(ATTEMPTS),
+            reraise=True,
+        )
+        try:
+            async for attempt in retrying:
+                with attempt:
+                    async with self._pace:
+                        answer = await self._client.raw_request_async(method, path, **params)
+        except (stripe.AuthenticationError, stripe.PermissionError) as error:
+            raise StripeKeyRefused(_words(error)) from error
+        except (stripe.RateLimitError, stripe.APIConnectionError) as error:
+            raise StripeUnavailable(_words(error)) from error
+        except stripe.StripeError as error:
+            status = error.http_status or 0
+            if not 400 <= status < 500 or status == 409:  # noqa: PLR2004 - 409: in the works
+                raise StripeUnavailable(_words(error)) from error
+            raise StripeRefused(
+                _words(error),
+                status=status,
+                code=error.code,
+                param=getattr(error, "param", None),
+            ) from error
+        return cast("Json", answer.data)
+
+
+def _words(error: stripe.StripeError) -> str:
+    """What Stripe said, short: a body of garbage can be long."""
+    return (error.user_message or str(error))[:500]

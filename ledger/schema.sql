@@ -10,7 +10,8 @@ CREATE TABLE accounts (
     concurrency integer,  -- instead of the plan's
     monthly_budget bigint,  -- the operator's, instead of the plan's; all money in billionths
     own_budget bigint,  -- the customer's; the lower of the two counts
-    version bigint NOT NULL DEFAULT 0  -- of what is announced; also its keys' and its credit's
+    version bigint NOT NULL DEFAULT 0,  -- of what is announced; also its keys' and its credit's
+    stripe_customer text UNIQUE  -- the id of the customer that it is at Stripe
 );
 
 CREATE TABLE api_keys (

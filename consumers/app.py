@@ -20,10 +20,12 @@ from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
 from consumers.stripe.journal import STRIPE_JOURNAL
+from consumers.stripe.settle import keep_settled
 from consumers.usage import USAGE_FOLD
 from events import broker
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
+from ledger.stripe.api import StripeApi
 
 log = structlog.get_logger()
 
@@ -64,7 +66,7 @@ class App:
             *[STRIPE_JOURNAL] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        connections = len(consumers) + 3  # and the relay's, the audit's and retention's
+        connections = len(consumers) + 4  # the relay's, the audit's, retention's, settling's
         async with _pool(self._settings.database_url, maximum=connections) as pool:
             await broker.connect(
                 self._settings.nats_url,
@@ -97,6 +99,15 @@ class App:
                     kept=retention.kept,
                 )
                 tasks.create_task(auditing)
+            if self._settings.stripe_api_key:
+                tasks.create_task(self._ask_stripe(pool))
+
+    async def _ask_stripe(self, pool: Pool) -> None:
+        api = StripeApi(self._settings.stripe_api_key, self._settings.stripe_api_base)
+        try:
+            await keep_settled(pool, api, self._stopping)
+        finally:
+            await api.close()
 
     async def _renew(self) -> None:
         for pull in self._pulls:

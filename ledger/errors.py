@@ -56,8 +56,8 @@ class MigrationFailed(LedgerError):
     """PostgreSQL refused a migration; the schema is as it was before it."""
 
 
-class UnreadableSubscription(LedgerError):
-    """A subscription of Stripe's that says nothing that we understand."""
+class UnreadableObject(LedgerError):
+    """An object of Stripe's that says nothing that we understand."""
 
 
 class StripeError(LedgerError):

@@ -294,17 +294,6 @@ LEFT JOIN LATERAL (
 ) AS subscription ON true
 WHERE accounts.stripe_customer IS NOT NULL;
 
--- The features that each customer has. Stripe's summaries have no id, and no history.
-CREATE TABLE stripe_entitlements (
-    customer text PRIMARY KEY,
-    stripe_created timestamptz NOT NULL,  -- of the event that spoke last
-    event_id text,  -- that event; null: none did, Stripe was asked
-    whole boolean NOT NULL,  -- false: there are more, or two events in one second; to be asked
-    entitlements jsonb NOT NULL,
-    updated_at timestamptz NOT NULL DEFAULT now()
-);
-CREATE INDEX stripe_entitlements_whole_idx ON stripe_entitlements (updated_at) WHERE NOT whole;
-
 -- What one account may see, for the role tollgate_tenant, whose queries run with the setting
 -- tollgate.account_id (ledger/tenants.py).
 CREATE SCHEMA tenant;

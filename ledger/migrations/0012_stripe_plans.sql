@@ -6,17 +6,6 @@ ALTER TABLE accounts ADD COLUMN IF NOT EXISTS stripe_plan_until timestamptz;
 CREATE INDEX IF NOT EXISTS accounts_stripe_plan_until_idx ON accounts (stripe_plan_until)
 WHERE stripe_plan_until IS NOT NULL;
 
-CREATE TABLE IF NOT EXISTS stripe_entitlements (
-    customer text PRIMARY KEY,
-    stripe_created timestamptz NOT NULL,
-    event_id text,
-    whole boolean NOT NULL,
-    entitlements jsonb NOT NULL,
-    updated_at timestamptz NOT NULL DEFAULT now()
-);
-CREATE INDEX IF NOT EXISTS stripe_entitlements_whole_idx ON stripe_entitlements (updated_at)
-WHERE NOT whole;
-
 CREATE TABLE IF NOT EXISTS plan_changes (
     account_id uuid NOT NULL REFERENCES accounts,
     version bigint NOT NULL,
@@ -39,6 +28,13 @@ CREATE TABLE IF NOT EXISTS plan_versions (
     terms jsonb,
     PRIMARY KEY (name, at)
 );
+
+CREATE OR REPLACE TRIGGER plan_changes_append_only
+BEFORE UPDATE OR DELETE OR TRUNCATE ON plan_changes
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+CREATE OR REPLACE TRIGGER plan_versions_append_only
+BEFORE UPDATE OR DELETE OR TRUNCATE ON plan_versions
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 
 -- what is agreed today is the oldest that can be known
 INSERT INTO plan_changes (

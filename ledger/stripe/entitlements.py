@@ -14,9 +14,17 @@ from events.plans import Plans
 from ledger import _sql
 from ledger.accounts import announce_accounts
 from ledger.db import Connection
-from ledger.errors import UnreadableSubscription
+from ledger.errors import UnreadableObject
 from ledger.plan_changes import record_changes
-from ledger.stripe.standing import FOR_EVER, Held, Subscription, decode, had_by, held_by
+from ledger.stripe.standing import (
+    FOR_EVER,
+    Held,
+    Subscription,
+    had_by,
+    held_by,
+    read_subscription,
+    read_summary,
+)
 
 _SQL = _sql.load("entitlements.sql")
 log = structlog.get_logger()
@@ -64,19 +72,19 @@ async def follow(
     accounts = await connection.fetch(_SQL["subscribers"], customers)
     if not accounts:
         return frozenset()
-    subscriptions = defaultdict(list)
+    holdings = defaultdict(list)
     linked = [account["stripe_customer"] for account in accounts]
-    for row in await connection.fetch(_SQL["subscriptions"], linked):
-        subscriptions[row["customer"]].append(row)
+    for row in await connection.fetch(_SQL["holdings"], linked):
+        holdings[row["customer"]].append(row)
     derived = []
     for account in accounts:
-        theirs = subscriptions[account["stripe_customer"]]
+        theirs = holdings[account["stripe_customer"]]
         try:
-            held = await _held(connection, account, theirs, plans, now or datetime.now(UTC))
-        except UnreadableSubscription as error:  # better an old plan than none
-            log.error("subscription_unreadable", account=str(account["id"]), error=str(error))
+            held = await _held(connection, theirs, plans, now or datetime.now(UTC))
+        except UnreadableObject as error:  # better an old plan than none
+            log.error("plan_not_followed", account=str(account["id"]), error=str(error))
             continue
-        derived.append(_given(account, held, why or _last_word([account, *theirs])))
+        derived.append(_given(account, held, why or _last_word(theirs)))
     return await _give(connection, [given for given in derived if given is not None])
 
 
@@ -105,16 +113,17 @@ async def _link(connection: Connection, customers: Collection[str]) -> None:
 
 
 async def _held(
-    connection: Connection,
-    account: asyncpg.Record,
-    rows: Sequence[asyncpg.Record],
-    plans: Plans,
-    now: datetime,
+    connection: Connection, rows: Sequence[asyncpg.Record], plans: Plans, now: datetime
 ) -> Held | None:
     """The plan that counts, of all that subscriptions and features give."""
-    subscriptions = [decode(row["object"]) for row in rows]
+    held: list[Held] = []
+    subscriptions = []
+    for row in rows:
+        if row["type"] == "subscription":
+            subscriptions.append(read_subscription(row["object"]))
+        else:
+            held += had_by(read_summary(row["object"]), plans)
     since = await _past_due_since(connection, subscriptions)
-    held = list(had_by(account["lookup_keys"], plans))
     for one in subscriptions:
         held += held_by(one, plans, past_due_since=since.get(one.id), now=now)
     return max(held, default=None)
@@ -140,10 +149,9 @@ def _given(account: asyncpg.Record, held: Held | None, why: str) -> _Given | Non
     return _Given(account["id"], plan, until, why, is_news=plan != account["stripe_plan"])
 
 
-def _last_word(rows: Sequence[asyncpg.Record]) -> str:
+def _last_word(holdings: Sequence[asyncpg.Record]) -> str:
     """The event that set what was set last."""
-    told = [row for row in rows if row["updated_at"]]
-    last = max(told, key=lambda row: row["updated_at"], default=None)
+    last = max(holdings, key=lambda row: row["updated_at"], default=None)
     return (last and last["event_id"]) or ASKED
 
 

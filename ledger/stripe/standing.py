@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from events.plans import Plan, Plans
-from ledger.errors import UnreadableSubscription
+from ledger.errors import UnreadableObject
 
 
 class Gives(Enum):
@@ -83,6 +83,18 @@ class Subscription(Struct, frozen=True, kw_only=True):
         return min(map(_time, filter(None, times)), default=None)
 
 
+class _Entitlement(Struct, frozen=True):
+    lookup_key: str
+
+
+class _Entitlements(Struct, frozen=True):
+    data: tuple[_Entitlement, ...]
+
+
+class _Summary(Struct, frozen=True):
+    entitlements: _Entitlements
+
+
 class Held(Struct, frozen=True, order=True):
     """A plan that is had; the greater one counts."""
 
@@ -94,22 +106,36 @@ class Held(Struct, frozen=True, order=True):
 FOR_EVER: Final = datetime.max.replace(tzinfo=UTC)
 LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
 
-_decoder: Final = msgspec.json.Decoder(Subscription)
+_subscription: Final = msgspec.json.Decoder(Subscription)
+_summary: Final = msgspec.json.Decoder(_Summary)
 
 
-def decode(subscription: str) -> Subscription:
+def read_subscription(subscription: str) -> Subscription:
     """Read a subscription as Stripe sent it.
 
     Raises:
-        UnreadableSubscription: it has another form, or a status that we do not know.
+        UnreadableObject: it has another form, or a status that we do not know.
     """
     try:
-        found = _decoder.decode(subscription)
+        found = _subscription.decode(subscription)
     except msgspec.DecodeError as error:
-        raise UnreadableSubscription(str(error)) from error
+        raise UnreadableObject(str(error)) from error
     if found.status not in STATUSES:
-        raise UnreadableSubscription(f"{found.id} has the status {found.status!r}")
+        raise UnreadableObject(f"{found.id} has the status {found.status!r}")
     return found
+
+
+def read_summary(summary: str) -> Sequence[str]:
+    """The lookup keys of the features that a customer has.
+
+    Raises:
+        UnreadableObject: it has another form.
+    """
+    try:
+        listed = _summary.decode(summary).entitlements.data
+    except msgspec.DecodeError as error:
+        raise UnreadableObject(str(error)) from error
+    return [entitlement.lookup_key for entitlement in listed]
 
 
 def held_by(

@@ -12,7 +12,6 @@ from events.plans import Plan, Plans
 from ledger.db import Connection
 from ledger.stripe.entitlements import follow
 from ledger.stripe.events import ReceivedEvent, journal
-from ledger.stripe.features import fold_features
 from ledger.stripe.objects import fold_objects
 
 NOW = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -64,19 +63,14 @@ def a_subscription(*lookup_keys: str, **fields: Any) -> Json:
 
 
 def a_summary(*lookup_keys: str, has_more: bool = False, customer: str = "cus_1") -> Json:
-    listed = [an_entitlement(key) for key in lookup_keys]
+    listed = [
+        {"id": f"ent_{key}", "object": "entitlements.active_entitlement", "lookup_key": key}
+        for key in lookup_keys
+    ]
     return {
         "object": "entitlements.active_entitlement_summary",
         "customer": customer,
         "entitlements": {"object": "list", "data": listed, "has_more": has_more},
-    }
-
-
-def an_entitlement(lookup_key: str) -> Json:
-    return {
-        "id": f"ent_{lookup_key}",
-        "object": "entitlements.active_entitlement",
-        "lookup_key": lookup_key,
     }
 
 
@@ -104,8 +98,5 @@ async def take_in(
     ]
     async with ledger.transaction():
         new = await journal(ledger, received)
-        await fold_objects(ledger, new)
-        await fold_features(ledger, new)
-        objects = [json.loads(one.payload)["data"]["object"] for one in received]
-        customers = {one.get("customer") or one["id"] for one in objects}
-        return await follow(ledger, customers, plans, now=now)
+        changed = await fold_objects(ledger, new)
+        return await follow(ledger, changed.customers, plans, now=now)

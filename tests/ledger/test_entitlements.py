@@ -14,19 +14,20 @@ from ledger.api_keys import create_key, find_keys
 from ledger.db import Connection
 from ledger.key_format import digest
 from ledger.plan_changes import find_terms, list_changes, record_plans
+from ledger.stripe import entitlements
 from ledger.stripe.entitlements import follow, list_due, list_linked
-from ledger.stripe.features import fold_features, list_unsettled, store_features
+from ledger.stripe.objects import asking_at, store_objects
 from tests.ledger.stripe_history import (
     NOW,
     PLANS,
     a_customer,
     a_subscription,
     a_summary,
-    an_entitlement,
     an_event,
     at,
     take_in,
 )
+from tests.waiting import until
 
 SECRET = b"a secret of the server's"
 
@@ -228,26 +229,44 @@ async def test_what_cannot_be_read_leaves_the_plan_as_it_is(ledger: Connection, 
     assert await plan_of(ledger, ada) == "pro"
 
 
-async def test_two_who_see_half_of_it_do_not_lose_the_other_half(
-    ledger: Connection, database_url: str, ada: UUID
-) -> None:
-    """Each takes in one of two subscriptions, and cannot see the other's until it commits."""
+async def _race(ledger: Connection, database_url: str) -> None:
+    """Two each take in one of two subscriptions, the second before the first commits."""
     other = await asyncpg.connect(database_url)
-    smaller = an_event(a_subscription("pro_monthly", id="sub_2", status="incomplete"))
-    await take_in(ledger, an_event(a_subscription("scale_monthly"), created=at(-2)))
-    transaction = ledger.transaction()
-    await transaction.start()
-    await take_in(ledger, an_event(a_subscription("scale_monthly", status="unpaid")))
-    second = asyncio.create_task(
-        take_in(other, smaller, an_event(a_subscription("pro_monthly", id="sub_2"), created=at()))
-    )
-    while not await ledger.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"):
-        assert not second.done()
-    await transaction.commit()
+    bodies = [
+        an_event(a_subscription("pro_monthly", id="sub_2", status=status), created=at(days))
+        for status, days in (("incomplete", -2), ("active", -1))
+    ]
+    await take_in(ledger, an_event(a_subscription("scale_monthly"), created=at(-2)), bodies[0])
+    async with ledger.transaction():
+        await take_in(ledger, an_event(a_subscription("scale_monthly", status="unpaid")))
+        second = asyncio.create_task(take_in(other, bodies[1]))
+
+        async def is_there() -> bool:
+            waiting = await ledger.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            return second.done() or bool(waiting)
+
+        await until(is_there)
     await second
     await other.close()
 
+
+async def test_who_sees_half_of_it_waits_for_the_other_half(
+    ledger: Connection, database_url: str, ada: UUID
+) -> None:
+    await _race(ledger, database_url)
+
     assert await plan_of(ledger, ada) == "pro"
+
+
+async def test_control_without_the_lock_the_other_half_is_lost(
+    ledger: Connection, database_url: str, ada: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = {**entitlements._SQL, "lock_customers": "SELECT $1::text[]"}
+    monkeypatch.setattr(entitlements, "_SQL", without)
+
+    await _race(ledger, database_url)
+
+    assert await plan_of(ledger, ada) == "default"
 
 
 # --- features -----------------------------------------------------------------------
@@ -262,63 +281,19 @@ async def test_a_plan_is_had_by_a_feature_too(ledger: Connection, ada: UUID) -> 
 
     assert not late
     assert await plan_of(ledger, ada) == "default"
-    assert await list_unsettled(ledger, 10) == []
 
 
-async def test_a_summary_that_is_not_whole_is_asked_for(ledger: Connection, ada: UUID) -> None:
-    await take_in(ledger, an_event(a_summary("pro_monthly", has_more=True), created=at(-3)))
-    (open_,) = await list_unsettled(ledger, 10)
-    whole = [an_entitlement(key) for key in ("pro_monthly", "scale_monthly")]
-
-    stored = await store_features(ledger, "cus_1", whole, asked_after=open_.event_id)
+async def test_features_beyond_ten_count_once_stripe_was_asked(
+    ledger: Connection, ada: UUID
+) -> None:
+    await take_in(ledger, an_event(a_summary("pro_monthly", has_more=True)))
+    whole = a_summary("pro_monthly", "scale_monthly")
     async with ledger.transaction():
-        await follow(ledger, ["cus_1"], PLANS, now=NOW)
+        changed = await store_objects(ledger, [whole], fetched_at=await asking_at(ledger))
+        await follow(ledger, changed.customers, PLANS, now=NOW)
 
-    assert stored
     assert await plan_of(ledger, ada) == "scale"
-    assert await list_unsettled(ledger, 10) == []
-
-
-async def test_what_was_asked_does_not_overtake_what_came_meanwhile(
-    ledger: Connection, ada: UUID
-) -> None:
-    await take_in(ledger, an_event(a_summary("pro_monthly", has_more=True), created=at(-3)))
-    (open_,) = await list_unsettled(ledger, 10)
-    await take_in(ledger, an_event(a_summary(), created=at(-2)))
-
-    stored = await store_features(
-        ledger, "cus_1", [an_entitlement("scale_monthly")], asked_after=open_.event_id
-    )
-
-    assert not stored
-    assert await plan_of(ledger, ada) == "default"
-
-
-@pytest.mark.usefixtures("ada")
-async def test_two_summaries_of_one_second_are_asked_for(ledger: Connection) -> None:
-    one, other = [an_event(a_summary(key), created=at(-3)) for key in ("pro_monthly", "x")]
-
-    await take_in(ledger, one, other)
-    assert len(await list_unsettled(ledger, 10)) == 1
-    await take_in(ledger, an_event(a_summary(), created=at(-2)))
-    assert await list_unsettled(ledger, 10) == []
-    await take_in(ledger, an_event(a_summary("pro_monthly"), created=at(-2)))
-
-    assert len(await list_unsettled(ledger, 10)) == 1
-
-
-async def test_the_sweep_can_store_features_that_no_event_spoke_of(
-    ledger: Connection, ada: UUID
-) -> None:
-    stored = await store_features(
-        ledger, "cus_1", [an_entitlement("pro_monthly")], asked_after=None
-    )
-    async with ledger.transaction():
-        changed = await follow(ledger, ["cus_1"], PLANS, now=NOW)
-        assert await fold_features(ledger, []) == frozenset()
-
-    assert stored
-    assert list(changed) == [ada]
+    assert [change.why for change in await list_changes(ledger, ada)][:1] == ["asked of Stripe"]
 
 
 # --- what was so, and when ----------------------------------------------------------
@@ -361,3 +336,10 @@ async def test_a_key_is_no_change_of_terms(ledger: Connection, ada: UUID) -> Non
     await change_account(ledger, ada, {"plan": "default"})
 
     assert len(await list_changes(ledger, ada)) == 1
+
+
+@pytest.mark.usefixtures("ada")
+@pytest.mark.parametrize("change", ["UPDATE plan_changes SET why = ''", "DELETE FROM plan_changes"])
+async def test_what_was_recorded_stays(ledger: Connection, change: str) -> None:
+    with pytest.raises(asyncpg.RaiseError, match="append only"):
+        await ledger.execute(change)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from ledger.errors import UnreadableSubscription
-from ledger.stripe.standing import FOR_EVER, STATUSES, decode, held_by
+from ledger.errors import UnreadableObject
+from ledger.stripe.standing import FOR_EVER, STATUSES, held_by, read_subscription
 from tests.ledger.stripe_history import NOW, PLANS, a_subscription, at
 
 BEFORE_IT_MOVED = {  # API versions before 2025-03-31 have the period on the subscription
@@ -23,7 +23,7 @@ Given = list[tuple[str, float | None]]  # plans, each with its days; None: for e
 def plans_of(fields: dict[str, Any], late_days: float | None = None) -> Given:
     """What a subscription gives, from `NOW` on."""
     since = None if late_days is None else NOW - timedelta(days=late_days)
-    subscription = decode(json.dumps(a_subscription("pro_monthly", **fields)))
+    subscription = read_subscription(json.dumps(a_subscription("pro_monthly", **fields)))
     return [
         (held.plan, None if held.until == FOR_EVER else (held.until - NOW) / timedelta(days=1))
         for held in held_by(subscription, PLANS, past_due_since=since, now=NOW)
@@ -67,7 +67,9 @@ def test_every_status_has_a_row() -> None:
 
 
 def test_a_subscription_with_several_prices_gives_several_plans() -> None:
-    subscription = decode(json.dumps(a_subscription("scale_monthly", "other", "pro_yearly")))
+    subscription = read_subscription(
+        json.dumps(a_subscription("scale_monthly", "other", "pro_yearly"))
+    )
 
     held = list(held_by(subscription, PLANS, past_due_since=None, now=NOW))
 
@@ -92,10 +94,10 @@ def test_a_time_that_nobody_knows_is_long_ago() -> None:
     ],
 )
 def test_what_cannot_be_read_is_said(text: str) -> None:
-    with pytest.raises(UnreadableSubscription):
-        decode(text)
+    with pytest.raises(UnreadableObject):
+        read_subscription(text)
 
 
 def test_absurd_times_are_unreadable() -> None:
-    with pytest.raises(UnreadableSubscription):
-        decode(json.dumps(a_subscription("pro_monthly", cancel_at=2**70)))
+    with pytest.raises(UnreadableObject):
+        read_subscription(json.dumps(a_subscription("pro_monthly", cancel_at=2**70)))

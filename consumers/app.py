@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -19,9 +20,11 @@ from consumers.outbox import Relay
 from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
-from consumers.stripe.journal import STRIPE_JOURNAL
+from consumers.stripe.journal import stripe_journal
+from consumers.stripe.plans import PlansKeeper
 from consumers.usage import USAGE_FOLD
 from events import broker
+from events.plans_file import PlansFile
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
 
@@ -35,6 +38,7 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._plans = PlansFile(Path(settings.plans_file) if settings.plans_file else None)
         self._connection = Client()
         self._pulls: list[Pull] = []
         self._stopping = asyncio.Event()
@@ -61,10 +65,11 @@ class App:
     async def _work(self) -> None:
         consumers: list[Consumer[Any]] = [
             *[USAGE_FOLD] * self._settings.usage_workers,
-            *[STRIPE_JOURNAL] * self._settings.stripe_workers,
+            *[stripe_journal(self._plans)] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        connections = len(consumers) + 3  # and the relay's, the audit's and retention's
+        # and the relay's, the audit's, retention's and the plans'
+        connections = len(consumers) + 4
         async with _pool(self._settings.database_url, maximum=connections) as pool:
             await broker.connect(
                 self._settings.nats_url,
@@ -88,6 +93,7 @@ class App:
             tasks.create_task(Relay(self._connection, pool).work(self._stopping))
             retention = Retention(self._settings.usage_retention_days)
             tasks.create_task(keep_retention(pool, retention, self._stopping))
+            tasks.create_task(PlansKeeper(pool, self._plans).work(self._stopping))
             if self._settings.audit_s:
                 auditing = keep_audited(
                     self._connection,

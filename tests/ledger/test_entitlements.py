@@ -9,6 +9,7 @@ import pytest
 from events import accounts
 from events.accounts import Account, AccountChanged
 from events.plans import Plan
+from ledger import _sql
 from ledger.accounts import change_account, create_account, find_account, list_accounts
 from ledger.api_keys import create_key, find_keys
 from ledger.db import Connection
@@ -261,7 +262,7 @@ async def test_who_sees_half_of_it_waits_for_the_other_half(
 async def test_control_without_the_lock_the_other_half_is_lost(
     ledger: Connection, database_url: str, ada: UUID, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    without = {**entitlements._SQL, "lock_customers": "SELECT $1::text[]"}
+    without = {**_sql.load("entitlements.sql"), "lock_customers": "SELECT $1::text[]"}
     monkeypatch.setattr(entitlements, "_SQL", without)
 
     await _race(ledger, database_url)

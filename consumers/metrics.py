@@ -12,10 +12,6 @@ AUDIT_DOUBLE: Final = Gauge(
 )
 AUDIT_FINDINGS: Final = Gauge("tollgate_audit_findings", "All that did not fit, at the last look.")
 AUDITED_AT: Final = Gauge("tollgate_audit_timestamp_seconds", "When usage was last verified.")
-PLANS_REFUSED: Final = Gauge(
-    "tollgate_plans_refused",
-    "1 while the plans file has a mistake, and the plans stay as they were.",
-)
 
 
 def serve(address: str) -> None:

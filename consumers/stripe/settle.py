@@ -7,6 +7,8 @@ from typing import Final
 import structlog
 
 from consumers.pause import pause
+from events.plans import Plans
+from events.plans_file import PlansFile
 from ledger.db import Connection, Pool, acquire
 from ledger.errors import (
     LedgerError,
@@ -17,6 +19,7 @@ from ledger.errors import (
     StripeUnavailable,
 )
 from ledger.stripe.api import Json, StripeApi
+from ledger.stripe.entitlements import follow
 from ledger.stripe.fetch import FETCHED, fetch_object
 from ledger.stripe.objects import Unsettled, asking_at, list_unsettled, postpone, store_objects
 from ledger.verification import only_one
@@ -29,7 +32,7 @@ AWAY_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0)  # after Stripe was away once, twice
 BATCH: Final = 20  # objects, asked for at once: a second's worth of `StripeApi`
 
 
-async def settle(connection: Connection, api: StripeApi) -> int:
+async def settle(connection: Connection, api: StripeApi, plans: Plans) -> int:
     """Ask for some of the unsettled objects, the oldest doubt first.
 
     Stripe is not waited for within a transaction. What it refuses, and what an answer
@@ -56,18 +59,19 @@ async def settle(connection: Connection, api: StripeApi) -> int:
     async with connection.transaction():
         changed = await store_objects(connection, objects, fetched_at=asked)
         await postpone(connection, in_vain, asked)
+        await follow(connection, changed.customers, plans)
     log.info("stripe_settled", asked=len(waiting), changed=len(changed.objects))
     _raise_first(failed)
     return len(waiting)
 
 
-async def keep_settled(pool: Pool, api: StripeApi, stop: asyncio.Event) -> None:
+async def keep_settled(pool: Pool, api: StripeApi, plans: PlansFile, stop: asyncio.Event) -> None:
     """Do so until `stop`; of all processes one at a time, so that Stripe's limits are kept."""
     while not stop.is_set():
         try:
             async with acquire(pool) as connection, only_one(connection, "stripe_settle") as ours:
                 if ours:
-                    await _keep(connection, api, stop)
+                    await _keep(connection, api, plans, stop)
         except (LedgerUnavailable, OSError, TimeoutError) as error:
             log.warning("stripe_not_settled", error=repr(error))
         except LedgerError:
@@ -75,11 +79,13 @@ async def keep_settled(pool: Pool, api: StripeApi, stop: asyncio.Event) -> None:
         await pause(stop, RETRY_S)
 
 
-async def _keep(connection: Connection, api: StripeApi, stop: asyncio.Event) -> None:
+async def _keep(
+    connection: Connection, api: StripeApi, plans: PlansFile, stop: asyncio.Event
+) -> None:
     failures = 0
     while not stop.is_set():
         try:
-            asked = await settle(connection, api)
+            asked = await settle(connection, api, plans.plans)
         except (StripeUnavailable, StripeKeyRefused) as error:
             log.warning("stripe_not_asked", error=repr(error))
             await pause(stop, AWAY_S[min(failures, len(AWAY_S) - 1)])

@@ -30,11 +30,6 @@ async def announce(connection: Connection, subject: str, payload: bytes) -> None
     await connection.execute(_SQL["wake"])
 
 
-async def claim(connection: Connection) -> bool:
-    """Try to become the one relay, for as long as this connection lives."""
-    return bool(await connection.fetchval(_SQL["claim"]))
-
-
 async def oldest(connection: Connection, limit: int) -> Sequence[Outgoing]:
     """What waits, in the order in which it came."""
     return [Outgoing(**row) for row in await connection.fetch(_SQL["oldest"], limit)]

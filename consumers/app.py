@@ -109,7 +109,11 @@ class App:
                 tasks.create_task(self._ask_stripe(pool))
 
     async def _ask_stripe(self, pool: Pool) -> None:
-        api = StripeApi(self._settings.stripe_api_key, self._settings.stripe_api_base)
+        api = StripeApi(
+            self._settings.stripe_api_key,
+            self._settings.stripe_api_base,
+            per_second=self._settings.stripe_requests_per_second,
+        )
         try:
             await keep_settled(pool, api, self._plans, self._stopping)
         finally:

@@ -20,6 +20,7 @@ from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
 from consumers.stripe.journal import STRIPE_JOURNAL
+from consumers.stripe.passes import keep_passing
 from consumers.usage import USAGE_FOLD
 from events import broker
 from ledger.ages import Retention
@@ -64,7 +65,8 @@ class App:
             *[STRIPE_JOURNAL] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        connections = len(consumers) + 3  # and the relay's, the audit's and retention's
+        # and the relay's, the audit's, retention's and those of Stripe's passes
+        connections = len(consumers) + 5
         async with _pool(self._settings.database_url, maximum=connections) as pool:
             await broker.connect(
                 self._settings.nats_url,
@@ -88,6 +90,10 @@ class App:
             tasks.create_task(Relay(self._connection, pool).work(self._stopping))
             retention = Retention(self._settings.usage_retention_days)
             tasks.create_task(keep_retention(pool, retention, self._stopping))
+            if self._settings.stripe_api_key:
+                tasks.create_task(
+                    keep_passing(self._connection, pool, self._settings, self._stopping)
+                )
             if self._settings.audit_s:
                 auditing = keep_audited(
                     self._connection,

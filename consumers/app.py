@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -19,12 +20,18 @@ from consumers.outbox import Relay
 from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
-from consumers.stripe.journal import STRIPE_JOURNAL
-from consumers.stripe.passes import keep_passing
+from consumers.stripe.journal import stripe_journal
+from consumers.stripe.passes import Turns, keep_passing
+from consumers.stripe.plans import PlansKeeper
+from consumers.stripe.poll import Poll
+from consumers.stripe.settle import keep_settled
 from consumers.usage import USAGE_FOLD
 from events import broker
+from events.plans_file import PlansFile
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
+from ledger.stripe.api import StripeApi
+from ledger.stripe.passes import POLL
 
 log = structlog.get_logger()
 
@@ -36,6 +43,7 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._plans = PlansFile(Path(settings.plans_file) if settings.plans_file else None)
         self._connection = Client()
         self._pulls: list[Pull] = []
         self._stopping = asyncio.Event()
@@ -62,11 +70,11 @@ class App:
     async def _work(self) -> None:
         consumers: list[Consumer[Any]] = [
             *[USAGE_FOLD] * self._settings.usage_workers,
-            *[STRIPE_JOURNAL] * self._settings.stripe_workers,
+            *[stripe_journal(self._plans)] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        # and the relay's, the audit's, retention's and those of Stripe's passes
-        connections = len(consumers) + 5
+        # and the relay's, the audit's, retention's, the plans', settling's, poll's and sweep's
+        connections = len(consumers) + 7
         async with _pool(self._settings.database_url, maximum=connections) as pool:
             await broker.connect(
                 self._settings.nats_url,
@@ -90,10 +98,7 @@ class App:
             tasks.create_task(Relay(self._connection, pool).work(self._stopping))
             retention = Retention(self._settings.usage_retention_days)
             tasks.create_task(keep_retention(pool, retention, self._stopping))
-            if self._settings.stripe_api_key:
-                tasks.create_task(
-                    keep_passing(self._connection, pool, self._settings, self._stopping)
-                )
+            tasks.create_task(PlansKeeper(pool, self._plans).work(self._stopping))
             if self._settings.audit_s:
                 auditing = keep_audited(
                     self._connection,
@@ -103,6 +108,23 @@ class App:
                     kept=retention.kept,
                 )
                 tasks.create_task(auditing)
+            if self._settings.stripe_api_key:
+                tasks.create_task(self._ask_stripe(pool))
+
+    async def _ask_stripe(self, pool: Pool) -> None:
+        api = StripeApi(
+            self._settings.stripe_api_key,
+            self._settings.stripe_api_base,
+            per_second=self._settings.stripe_requests_per_second,
+        )
+        poll = Poll(api, self._connection)
+        turns = (Turns(POLL, poll.run, self._settings.stripe_poll_s),)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(keep_settled(pool, api, self._plans, self._stopping))
+                tasks.create_task(keep_passing(turns, pool, self._stopping))
+        finally:
+            await api.close()
 
     async def _renew(self) -> None:
         for pull in self._pulls:

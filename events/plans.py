@@ -78,7 +78,8 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] | None = None  # requests at once
     models: tuple[str, ...] | None = None  # those allowed; none named: all
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0  # in a model's queue; higher goes first
-    lookup_keys: tuple[str, ...] = ()  # of Stripe's prices: who subscribes to one has this plan
+    lookup_keys: tuple[str, ...] = ()  # of Stripe's prices and features: who has one has this plan
+    grace_days: Annotated[int, Meta(ge=0, le=365)] = 7  # it stays when a payment is past due
     prices: dict[Unit, str] = {}  # for a million of each
     billed: tuple[Unit, ...] | None = None  # which of them are charged; none named: all
     monthly_budget: str | None = None  # nothing is answered beyond it
@@ -168,11 +169,17 @@ def read_plans(path: Path) -> Plans:
     except msgspec.ValidationError as error:
         raise BadPlansFile(path, str(error), line=_line(text, str(error))) from error
     plans: dict[str, Plan] = {}
+    owners: dict[str, str] = {}  # of lookup keys
     for number, plan in enumerate(declared):
         if plan.name in plans:
             line = _line(text, f"`$.plan[{number}].name`")
             raise BadPlansFile(path, f"plan {plan.name!r} is there twice", line=line)
         plans[plan.name] = plan
+        for key in plan.lookup_keys:
+            if owners.setdefault(key, plan.name) != plan.name:
+                line = _line(text, f"`$.plan[{number}].lookup_keys`")
+                message = f"lookup key {key!r} is plan {owners[key]!r}'s already"
+                raise BadPlansFile(path, message, line=line)
     if DEFAULT not in plans:
         raise BadPlansFile(path, f"there must be a plan called {DEFAULT!r}")
     return plans

@@ -2,21 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 import nats.errors
 import structlog
-from nats.aio.client import Client
+from msgspec import Struct
 
 from consumers import metrics
 from consumers.pause import pause
-from consumers.settings import Settings
-from consumers.stripe.poll import Poll
 from ledger.db import Connection, Pool, acquire, only_one
 from ledger.errors import LedgerUnavailable, StripeError
-from ledger.stripe.api import StripeApi
-from ledger.stripe.passes import POLL, Pass, begin_pass, fail_pass, find_pass, finish_pass
+from ledger.stripe.passes import Pass, begin_pass, fail_pass, find_pass, finish_pass
 
 log = structlog.get_logger()
 
@@ -27,29 +24,28 @@ FAILURES: Final = (StripeError, nats.errors.Error, OSError, TimeoutError)
 Run = Callable[[Connection, Pass], Awaitable[Pass]]
 
 
-async def keep_passing(
-    nats_client: Client, pool: Pool, settings: Settings, stop: asyncio.Event
-) -> None:
-    """Poll Stripe's events until `stop`."""
-    api = StripeApi(settings.stripe_api_key, settings.stripe_api_base)
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            if every_s := settings.stripe_poll_s:
-                run = Poll(api, nats_client).run
-                tasks.create_task(keep_taking_turns(POLL, run, pool, stop, every_s=every_s))
-    finally:
-        await api.close()
+class Turns(Struct, frozen=True):
+    """A pass that is run again and again."""
+
+    name: str
+    run: Run
+    every_s: float  # 0: never
 
 
-async def keep_taking_turns(
-    name: str, run: Run, pool: Pool, stop: asyncio.Event, *, every_s: float
-) -> None:
-    """Run a pass whenever it is due, until `stop`."""
+async def keep_passing(turns: Iterable[Turns], pool: Pool, stop: asyncio.Event) -> None:
+    """Run each pass whenever it is due, until `stop`."""
+    async with asyncio.TaskGroup() as tasks:
+        for one in turns:
+            if one.every_s:
+                tasks.create_task(_keep(one, pool, stop))
+
+
+async def _keep(turns: Turns, pool: Pool, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
-            wait_s = await _turn(name, run, pool, every_s)
+            wait_s = await _turn(turns.name, turns.run, pool, turns.every_s)
         except (LedgerUnavailable, *FAILURES) as error:
-            log.warning("stripe_pass_waits", name=name, error=repr(error))
+            log.warning("stripe_pass_waits", name=turns.name, error=repr(error))
             wait_s = RETRY_S
         await pause(stop, wait_s)
 

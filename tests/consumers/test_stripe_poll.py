@@ -261,7 +261,7 @@ async def test_a_place_that_is_gone_is_not_gone_on_from(
         ({"body": "{}"}, "StripeUnavailable"),
         ({"body": '{"data": [7], "has_more": true}'}, "StripeUnavailable"),
         ({"body": '{"data": [{"id": "evt_1"}], "has_more": false}'}, "has no time"),
-        ({"body": '{"error": []}', "status": 400}, "StripeRefused"),
+        ({"body": '{"error": []}', "status": 400}, "StripeUnavailable"),
         ({"body": "nonsense", "status": 503, "times": 3}, "StripeUnavailable"),
         ({"cut": True, "times": 3}, "StripeUnavailable"),
         ({"status": 401}, "StripeKeyRefused"),

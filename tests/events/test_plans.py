@@ -18,6 +18,7 @@ GOOD = """\
 name = "default"
 prices = { input_words = "0.60", output_words = "2" }
 billed = ["input_words"]
+lookup_keys = ["basic"]
 
 [[plan.policy]]
 name = "minute"
@@ -52,22 +53,24 @@ def test_a_plan_says_what_a_request_costs(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("was", "now", "line", "said"),
     [
-        ('unit = "requests"', 'unit = "request"', 8, "request"),
-        ("limit = 60", "limit = -60", 6, "whole number"),
-        ("limit = 60", "limit = 1.5", 9, "float"),
-        ("limit = 60", "limt = 60", 9, "limt"),
-        ('limit = "12.50"', 'limit = "-1"', 12, "no amount"),
-        ('limit = "12.50"', 'limit = "much"', 12, "no amount"),
-        ('window = "day"', 'window = "week"', 16, "week"),
+        ('unit = "requests"', 'unit = "request"', 9, "request"),
+        ("limit = 60", "limit = -60", 7, "whole number"),
+        ("limit = 60", "limit = 1.5", 10, "float"),
+        ("limit = 60", "limt = 60", 10, "limt"),
+        ('limit = "12.50"', 'limit = "-1"', 13, "no amount"),
+        ('limit = "12.50"', 'limit = "much"', 13, "no amount"),
+        ('window = "day"', 'window = "week"', 17, "week"),
         ('name = "spend"', 'name = "minute"', 1, "twice"),
-        ('name = "other"', 'name = "default"', 19, "twice"),
-        ('name = "other"', 'name = "Other Plan"', 19, "regex"),
+        ('name = "other"', 'name = "default"', 20, "twice"),
+        ('name = "other"', 'name = "Other Plan"', 20, "regex"),
         ('billed = ["input_words"]', 'billed = ["requests"]', 1, "no price"),
         ('"0.60"', '"0.6000000000001"', 1, "decimals"),
-        ('name = "other"', 'name = "other"\nconcurency = 3', 20, "concurency"),
-        ('name = "other"', 'name = "other"\nconcurrency = 0', 20, ">= 1"),
+        ('name = "other"', 'name = "other"\nconcurency = 3', 21, "concurency"),
+        ('name = "other"', 'name = "other"\nconcurrency = 0', 21, ">= 1"),
+        ('name = "other"', 'name = "other"\nlookup_keys = ["x", "basic"]', 21, "'basic' is plan"),
+        ('name = "other"', 'name = "other"\ngrace_days = -1', 21, ">= 0"),
         ('name = "default"', 'name = "standard"', None, "must be a plan called"),
-        ('name = "other"', "name = other", None, "line 19"),
+        ('name = "other"', "name = other", None, "line 20"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(

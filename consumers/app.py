@@ -25,13 +25,14 @@ from consumers.stripe.passes import Turns, keep_passing
 from consumers.stripe.plans import PlansKeeper
 from consumers.stripe.poll import Poll
 from consumers.stripe.settle import keep_settled
+from consumers.stripe.sweep import Sweep
 from consumers.usage import USAGE_FOLD
 from events import broker
 from events.plans_file import PlansFile
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
 from ledger.stripe.api import StripeApi
-from ledger.stripe.passes import POLL
+from ledger.stripe.passes import POLL, SWEEP
 
 log = structlog.get_logger()
 
@@ -117,8 +118,11 @@ class App:
             self._settings.stripe_api_base,
             per_second=self._settings.stripe_requests_per_second,
         )
-        poll = Poll(api, self._connection)
-        turns = (Turns(POLL, poll.run, self._settings.stripe_poll_s),)
+        poll, sweep = Poll(api, self._connection), Sweep(api, self._plans)
+        turns = (
+            Turns(POLL, poll.run, self._settings.stripe_poll_s),
+            Turns(SWEEP, sweep.run, self._settings.stripe_sweep_s),
+        )
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(keep_settled(pool, api, self._plans, self._stopping))

@@ -26,6 +26,11 @@ STRIPE_EVENTS_POLLED: Final = Counter(
 STRIPE_EVENTS_GONE: Final = Counter(
     "tollgate_stripe_events_gone", "Polls so late that Stripe had forgotten events before them."
 )
+STRIPE_DIFFERENCES: Final = Gauge(
+    "tollgate_stripe_differences",
+    "Objects that the last sweep found otherwise at Stripe.",
+    ["kind"],
+)
 
 
 def serve(address: str) -> None:

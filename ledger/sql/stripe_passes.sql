@@ -48,3 +48,34 @@ ON CONFLICT (name) DO UPDATE SET due_at = now();
 -- name: find_lacking
 SELECT id FROM unnest($1::text[]) AS listed (id)
 WHERE NOT EXISTS (SELECT FROM stripe_events AS event WHERE event.id = listed.id);
+
+-- name: compare_objects
+-- Of objects as Stripe lists them, those that the ledger lacks or has otherwise; but for what
+-- it heard of since $2, which is on its way. A subscription that has ended is kept as deleted.
+SELECT listed.object ->> 'id' AS id, known.object AS known
+FROM unnest($1::jsonb[]) AS listed (object)
+LEFT JOIN stripe_objects AS known ON known.id = listed.object ->> 'id'
+WHERE known.id IS NULL
+    OR known.updated_at < $2
+    AND (
+        known.object <> listed.object
+        OR known.deleted
+        AND coalesce(listed.object ->> 'status', '') NOT IN ('canceled', 'incomplete_expired')
+    );
+
+-- name: find_live
+-- Objects of a type that the ledger has for alive, and had before $2.
+SELECT id, customer FROM stripe_objects WHERE type = $1 AND NOT deleted AND updated_at < $2;
+
+-- name: list_entitled
+-- Customers who may be entitled to something: who subscribe, and whose summary says so.
+SELECT DISTINCT customer
+FROM stripe_objects
+WHERE NOT deleted
+    AND customer > $1
+    AND (
+        type = 'subscription'
+        OR type = 'entitlements.active_entitlement_summary'
+        AND object @? '$.entitlements.data[0]'
+    )
+ORDER BY customer;

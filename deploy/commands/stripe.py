@@ -5,12 +5,16 @@ from typing import Annotated
 
 import typer
 
+from deploy.commands import stripe_passes
 from deploy.commands.output import AsJson
 from deploy.commands.stripe_history import show_history
 from deploy.commands.stripe_rebuild import run_rebuild
 from deploy.commands.stripe_replay import replay_event
 
 app = typer.Typer(help="Stripe's side of the ledger.")
+app.command("sync")(stripe_passes.sync)
+app.command("sweep")(stripe_passes.sweep)
+app.command("status")(stripe_passes.show_status)
 
 MOMENTS = [
     f"%Y-%m-%d{time}{zone}"

@@ -74,8 +74,8 @@ class App:
             *[stripe_journal(self._plans)] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        # and the relay's, the audit's, retention's, the plans', settling's, poll's and sweep's
-        connections = len(consumers) + 7
+        # and the relay's, the audit's, retention's, the plans', poll's, sweep's and two of settling
+        connections = len(consumers) + 8
         async with _pool(self._settings.database_url, maximum=connections) as pool:
             await broker.connect(
                 self._settings.nats_url,

@@ -9,6 +9,7 @@ from tests.bench.generation import measure_generation
 from tests.bench.outage import measure_outage
 from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
+from tests.bench.stripe import measure_reconciliation
 
 wrk.install()
 asyncio.run(measure_decisions())
@@ -18,3 +19,4 @@ asyncio.run(measure_generation())
 asyncio.run(measure_revocation())
 asyncio.run(measure_road())
 asyncio.run(measure_outage())
+asyncio.run(measure_reconciliation())

@@ -12,7 +12,6 @@ from itertools import product
 import pytest
 from nats.aio.msg import Msg
 
-from events import streams
 from events.inference import Ask
 from ledger import key_format
 from ledger.api_keys import create_key, revoke_key

@@ -22,11 +22,13 @@ from consumers.retention import keep_retention
 from consumers.settings import Settings
 from consumers.stripe.journal import stripe_journal
 from consumers.stripe.plans import PlansKeeper
+from consumers.stripe.settle import keep_settled
 from consumers.usage import USAGE_FOLD
 from events import broker
 from events.plans_file import PlansFile
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
+from ledger.stripe.api import StripeApi
 
 log = structlog.get_logger()
 
@@ -68,8 +70,8 @@ class App:
             *[stripe_journal(self._plans)] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        # and the relay's, the audit's, retention's and the plans'
-        connections = len(consumers) + 4
+        # and the relay's, the audit's, retention's, the plans' and settling's
+        connections = len(consumers) + 5
         async with _pool(self._settings.database_url, maximum=connections) as pool:
             await broker.connect(
                 self._settings.nats_url,
@@ -103,6 +105,15 @@ class App:
                     kept=retention.kept,
                 )
                 tasks.create_task(auditing)
+            if self._settings.stripe_api_key:
+                tasks.create_task(self._ask_stripe(pool))
+
+    async def _ask_stripe(self, pool: Pool) -> None:
+        api = StripeApi(self._settings.stripe_api_key, self._settings.stripe_api_base)
+        try:
+            await keep_settled(pool, api, self._plans, self._stopping)
+        finally:
+            await api.close()
 
     async def _renew(self) -> None:
         for pull in self._pulls:

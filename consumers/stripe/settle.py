@@ -9,7 +9,7 @@ import structlog
 from consumers.pause import pause
 from events.plans import Plans
 from events.plans_file import PlansFile
-from ledger.db import Connection, Pool, acquire
+from ledger.db import Connection, Pool, acquire, only_one
 from ledger.errors import (
     LedgerError,
     LedgerUnavailable,
@@ -22,7 +22,6 @@ from ledger.stripe.api import Json, StripeApi
 from ledger.stripe.entitlements import follow
 from ledger.stripe.fetch import FETCHED, fetch_object
 from ledger.stripe.objects import Unsettled, asking_at, list_unsettled, postpone, store_objects
-from ledger.verification import only_one
 
 log = structlog.get_logger()
 

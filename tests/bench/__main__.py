@@ -9,6 +9,7 @@ from tests.bench.generation import measure_generation
 from tests.bench.outage import measure_outage
 from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
+from tests.bench.webhooks import measure_entitlements, measure_intake
 
 wrk.install()
 asyncio.run(measure_decisions())
@@ -18,3 +19,5 @@ asyncio.run(measure_generation())
 asyncio.run(measure_revocation())
 asyncio.run(measure_road())
 asyncio.run(measure_outage())
+asyncio.run(measure_intake())
+asyncio.run(measure_entitlements())

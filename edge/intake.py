@@ -25,7 +25,7 @@ from events.streams import MAX_BATCH
 
 log = structlog.get_logger()
 
-FEW: Final = 16  # messages that are stored sooner each by itself: a batch costs as much as these
+FEW: Final = 8  # messages that are sooner stored each by itself; measured: docs/benchmarks.md
 UNIT_BYTES: Final = 4 * 2**20  # of one unit, or of one event that is larger
 WAITING_BYTES: Final = 64 * 2**20  # beyond it the edge refuses at once
 HEADERS_BYTES: Final = 1_024  # of the broker's largest message: what goes around a body

@@ -21,14 +21,18 @@ from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
 from consumers.stripe.journal import stripe_journal
+from consumers.stripe.passes import Turns, keep_passing
 from consumers.stripe.plans import PlansKeeper
+from consumers.stripe.poll import Poll
 from consumers.stripe.settle import keep_settled
+from consumers.stripe.sweep import Sweep
 from consumers.usage import USAGE_FOLD
 from events import broker
 from events.plans_file import PlansFile
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
 from ledger.stripe.api import StripeApi
+from ledger.stripe.passes import POLL, SWEEP
 
 log = structlog.get_logger()
 
@@ -70,8 +74,8 @@ class App:
             *[stripe_journal(self._plans)] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        # and the relay's, the audit's, retention's, the plans' and settling's
-        connections = len(consumers) + 5
+        # and the relay's, the audit's, retention's, the plans', poll's, sweep's and two of settling
+        connections = len(consumers) + 8
         async with _pool(self._settings.database_url, maximum=connections) as pool:
             await broker.connect(
                 self._settings.nats_url,
@@ -109,9 +113,20 @@ class App:
                 tasks.create_task(self._ask_stripe(pool))
 
     async def _ask_stripe(self, pool: Pool) -> None:
-        api = StripeApi(self._settings.stripe_api_key, self._settings.stripe_api_base)
+        api = StripeApi(
+            self._settings.stripe_api_key,
+            self._settings.stripe_api_base,
+            per_second=self._settings.stripe_requests_per_second,
+        )
+        poll, sweep = Poll(api, self._connection), Sweep(api, self._plans)
+        turns = (
+            Turns(POLL, poll.run, self._settings.stripe_poll_s),
+            Turns(SWEEP, sweep.run, self._settings.stripe_sweep_s),
+        )
         try:
-            await keep_settled(pool, api, self._plans, self._stopping)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(keep_settled(pool, api, self._plans, self._stopping))
+                tasks.create_task(keep_passing(turns, pool, self._stopping))
         finally:
             await api.close()
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prometheus_client import Gauge, start_http_server
+from prometheus_client import Counter, Gauge, start_http_server
 
 AUDIT_MISSING: Final = Gauge(
     "tollgate_audit_missing", "Usage events that an edge stated and nobody has, at the last look."
@@ -12,6 +12,25 @@ AUDIT_DOUBLE: Final = Gauge(
 )
 AUDIT_FINDINGS: Final = Gauge("tollgate_audit_findings", "All that did not fit, at the last look.")
 AUDITED_AT: Final = Gauge("tollgate_audit_timestamp_seconds", "When usage was last verified.")
+STRIPE_PASSED_AT: Final = Gauge(
+    "tollgate_stripe_pass_timestamp_seconds",
+    "When Stripe's lists were last passed: its events by poll, its objects by sweep.",
+    ["name"],
+)
+STRIPE_PASS_FAILURES: Final = Gauge(
+    "tollgate_stripe_pass_failures", "Passes over Stripe's lists that failed in a row.", ["name"]
+)
+STRIPE_EVENTS_POLLED: Final = Counter(
+    "tollgate_stripe_events_polled", "Events that the journal lacked when Stripe listed them."
+)
+STRIPE_EVENTS_GONE: Final = Counter(
+    "tollgate_stripe_events_gone", "Polls so late that Stripe had forgotten events before them."
+)
+STRIPE_DIFFERENCES: Final = Gauge(
+    "tollgate_stripe_differences",
+    "Objects that the last sweep found otherwise at Stripe.",
+    ["kind"],
+)
 
 
 def serve(address: str) -> None:

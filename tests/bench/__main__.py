@@ -9,6 +9,7 @@ from tests.bench.generation import measure_generation
 from tests.bench.outage import measure_outage
 from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
+from tests.bench.stripe import measure_reconciliation
 from tests.bench.webhooks import measure_entitlements, measure_intake
 
 wrk.install()
@@ -21,3 +22,4 @@ asyncio.run(measure_road())
 asyncio.run(measure_outage())
 asyncio.run(measure_intake())
 asyncio.run(measure_entitlements())
+asyncio.run(measure_reconciliation())

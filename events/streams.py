@@ -103,6 +103,7 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
         max_bytes=sizes.stripe_bytes,
         max_age_s=sizes.stripe_days * DAY_S,
     )
+    stripe_stream.allow_atomic = True
     # longer than polls list an event that was parked again and again (consumers/stripe/poll.py)
     stripe_stream.duplicate_window = 1_800.0
     models_stream = _stream(MODELS, models.SUBJECTS, max_bytes=64 * MIB, max_age_s=DAY_S)

@@ -10,6 +10,7 @@ from tests.bench.outage import measure_outage
 from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
 from tests.bench.stripe import measure_reconciliation
+from tests.bench.webhooks import measure_entitlements, measure_intake
 
 wrk.install()
 asyncio.run(measure_decisions())
@@ -19,4 +20,6 @@ asyncio.run(measure_generation())
 asyncio.run(measure_revocation())
 asyncio.run(measure_road())
 asyncio.run(measure_outage())
+asyncio.run(measure_intake())
+asyncio.run(measure_entitlements())
 asyncio.run(measure_reconciliation())

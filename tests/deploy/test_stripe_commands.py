@@ -1,128 +1,117 @@
-"""`tollgate stripe sync | sweep | status`, as somebody types them."""
+"""`tollgate stripe history | replay | rebuild`, as they are typed."""
 
 import asyncio
 import json
 import os
-import signal
 import sys
-from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
+from events.ids import new_id
+from ledger.accounts import change_account, create_account
 from ledger.db import Connection
-from ledger.stripe.passes import SYNC, find_pass
-from tests.stripe.app import KEY
-from tests.stripe.running import StandIn, standing_in
-from tests.waiting import until
+from tests.ledger.test_stripe import an_event, deliver
 
 
-@pytest.fixture
-async def stand_in() -> AsyncIterator[StandIn]:
-    async with standing_in() as running:
-        yield running
+class Typed:
+    """A terminal with a ledger."""
 
-
-class Shell:
-    """A person with a terminal."""
-
-    def __init__(self, database_url: str, url: str, key: str = KEY) -> None:
+    def __init__(self, database_url: str) -> None:
         self._environment = {
             **os.environ,
             "TOLLGATE_HOME": "/nowhere",
             "TOLLGATE_DATABASE_URL": database_url,
-            "TOLLGATE_STRIPE_API_BASE": url,
-            "TOLLGATE_STRIPE_API_KEY": key,
         }
 
-    async def start(self, *words: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "deploy.cli", "stripe", *words),
+    async def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "deploy.cli", "stripe", *arguments),
+            env=self._environment,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=self._environment,
         )
-
-    async def types(self, *words: str) -> tuple[int | None, str, str]:
-        process = await self.start(*words)
         output, errors = await process.communicate()
-        return process.returncode, output.decode(), errors.decode()
+        return process.returncode or 0, output.decode(), errors.decode()
+
+    async def json(self, *arguments: str) -> Any:
+        status, output, errors = await self(*arguments)
+        assert (status, errors) == (0, "")
+        return json.loads(output)
 
 
 @pytest.fixture
-def shell(database_url: str, stand_in: StandIn) -> Shell:
-    return Shell(database_url, stand_in.url)
+def tollgate(database_url: str) -> Typed:
+    return Typed(database_url)
 
 
-async def test_a_first_start_takes_over_and_a_sweep_finds_nothing(
-    shell: Shell, stand_in: StandIn
+async def test_history_tells_how_an_object_was(tollgate: Typed, ledger: Connection) -> None:
+    await deliver(
+        ledger,
+        an_event("evt_1", type="customer.created", name="a"),
+        an_event("evt_2", second=120, name="b"),
+    )
+
+    then = await tollgate.json("history", "cus_1", "--at", "2026-03-01T12:01")
+    events = await tollgate.json("history", "cus_1", "--json")
+    status, table, _ = await tollgate("history", "cus_1")
+
+    assert (then["event_id"], then["object"]["name"]) == ("evt_1", "a")
+    assert [event["id"] for event in events] == ["evt_2", "evt_1"]
+    assert status == 0
+    assert "customer.created" in table
+
+
+async def test_history_tells_an_accounts_plan_and_limits(
+    tollgate: Typed, ledger: Connection
 ) -> None:
-    for number in range(120):
-        stand_in.account.post("/v1/customers", name=str(number))
+    account = await create_account(ledger, "Ada")
+    before = await ledger.fetchval("SELECT clock_timestamp()")
+    await change_account(ledger, account.id, {"limits": {"requests": 5}})
 
-    status, output, bar = await shell.types("sync")
-    _, again, _ = await shell.types("sync")
-    swept = await shell.types("sweep")
-    _, state, _ = await shell.types("status", "--json")
+    then = await tollgate.json("history", str(account.id), "--at", before.isoformat())
+    changes = await tollgate.json("history", str(account.id), "--json")
 
-    assert (status, output) == (0, "120 objects, 120 of them new or changed\n")
-    assert "8/8 lists" in bar
-    assert again == "120 objects, 0 of them new or changed\n"
-    assert swept[:2] == (0, "120 objects compared, 0 repaired\n")
-    assert [(one["name"], one["passed"], one["error"]) for one in json.loads(state)] == [
-        ("sweep", 120, ""),
-        ("sync", 120, ""),
-    ]
+    assert (then["plan"], then["limits"]) == ("default", {})
+    assert [change["limits"] for change in changes] == [{"requests": 5}, {}]
 
 
-async def test_a_sweep_prints_what_it_repairs(shell: Shell, stand_in: StandIn) -> None:
-    made = stand_in.account.post("/v1/customers", name="Ada")["id"]
+async def test_what_is_unknown_is_said_in_one_line(tollgate: Typed) -> None:
+    for arguments in (
+        ("history", str(new_id())),
+        ("history", "cus_nobody", "--at", "2026-03-01"),
+        ("replay", "evt_nobody"),
+    ):
+        status, output, errors = await tollgate(*arguments)
 
-    _, output, _ = await shell.types("sweep")
-    _, nothing, _ = await shell.types("sweep", "--json")
-
-    assert output == f"missing: customer {made}\n1 objects compared, 1 repaired\n"
-    assert json.loads(nothing) == []
+        assert (status, output) == (1, "")
+        assert errors.startswith("tollgate: ")
+        assert errors.count("\n") == 1
 
 
-async def test_a_sync_that_is_killed_goes_on_where_it_was(
-    shell: Shell, stand_in: StandIn, ledger: Connection
+async def test_a_replay_says_whether_it_changed_anything(
+    tollgate: Typed, ledger: Connection
 ) -> None:
-    for _ in range(250):
-        stand_in.account.post("/v1/customers")
-    stand_in.control.fail(path="/v1/customers", skip=2, delay_s=600)
-    process = await shell.start("sync")
+    await deliver(ledger, an_event("evt_1"))
+    _, nothing, _ = await tollgate("replay", "evt_1")
+    await ledger.execute("DELETE FROM stripe_objects")
 
-    async def hangs() -> bool:
-        return stand_in.requests("GET", "/v1/customers") == 3
+    _, something, _ = await tollgate("replay", "evt_1")
 
-    await until(hangs)
-    process.send_signal(signal.SIGKILL)
-    await process.communicate()
-    killed = await find_pass(ledger, SYNC)
-    status, output, _ = await shell.types("sync")
-
-    assert killed
-    assert killed.passed == 200
-    assert (status, output) == (0, "250 objects, 250 of them new or changed\n")
-    assert stand_in.requests("GET", "/v1/customers") == 4
+    assert nothing.startswith("nothing changed")
+    assert something == "changed: cus_1\n"
 
 
-@pytest.mark.parametrize("command", ["sync", "sweep"])
-async def test_without_a_key_they_say_what_is_missing(database_url: str, command: str) -> None:
-    status, _, errors = await Shell(database_url, "", key="").types(command)
+async def test_a_rebuild_mends_only_when_told(tollgate: Typed, ledger: Connection) -> None:
+    await deliver(ledger, an_event("evt_1"))
+    await ledger.execute("DELETE FROM stripe_objects")
 
-    assert status == 1
-    assert "tollgate: set TOLLGATE_STRIPE_API_KEY to a secret or restricted key" in errors
+    found = await tollgate("rebuild")
+    mended = await tollgate("rebuild", "--apply")
+    after = await tollgate.json("rebuild", "--json")
 
-
-async def test_a_failure_is_said_in_one_line_and_shown_by_status(
-    shell: Shell, stand_in: StandIn
-) -> None:
-    stand_in.control.revoke(KEY)
-
-    status, output, errors = await shell.types("sweep")
-    _, state, _ = await shell.types("status")
-
-    assert (status, output) == (1, "")
-    assert "StripeKeyRefused: Invalid API Key provided" in errors
-    assert "StripeKeyRefused" in state
+    assert found[0] == 1
+    assert "missing" in found[1]
+    assert "1 differences found" in found[1]
+    assert mended[0] == 0
+    assert after == {"events": 1, "differences": [], "unexplained": []}

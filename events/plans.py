@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from events.errors import BadPlansFile
+from events.meters import Meter, Meters
 from events.usage import Quantities
 from events.windows import Window
 
@@ -121,6 +122,7 @@ Plans = Mapping[str, Plan]
 
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
     plan: tuple[Plan, ...]
+    meter: tuple[Meter, ...] = ()
 
 
 #: Where no file says otherwise: everybody may do everything, and pays nothing.
@@ -156,6 +158,15 @@ def read_plans(path: Path) -> Plans:
     Raises:
         BadPlansFile: it is missing, is not TOML, or says something wrong; with the line.
     """
+    return {plan.name: plan for plan in _read(path).plan}
+
+
+def read_meters(path: Path) -> Meters:
+    """Read what the same file says of meters. Raises as `read_plans` does."""
+    return _read(path).meter
+
+
+def _read(path: Path) -> _File:
     try:
         text = path.read_text()
         found: Any = tomllib.loads(text)
@@ -164,18 +175,21 @@ def read_plans(path: Path) -> Plans:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadPlansFile(path, str(error)) from error
     try:
-        declared = msgspec.convert(found, _File).plan
+        file = msgspec.convert(found, _File)
     except msgspec.ValidationError as error:
         raise BadPlansFile(path, str(error), line=_line(text, str(error))) from error
-    plans: dict[str, Plan] = {}
-    for number, plan in enumerate(declared):
-        if plan.name in plans:
-            line = _line(text, f"`$.plan[{number}].name`")
-            raise BadPlansFile(path, f"plan {plan.name!r} is there twice", line=line)
-        plans[plan.name] = plan
-    if DEFAULT not in plans:
+    named = {
+        "plan": ("name", [plan.name for plan in file.plan]),
+        "meter": ("event_name", [meter.event_name for meter in file.meter]),
+    }
+    for table, (field, names) in named.items():
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                line = _line(text, f"`$.{table}[{number}].{field}`")
+                raise BadPlansFile(path, f"{table} {name!r} is there twice", line=line)
+    if DEFAULT not in named["plan"][1]:
         raise BadPlansFile(path, f"there must be a plan called {DEFAULT!r}")
-    return plans
+    return file
 
 
 def _line(text: str, message: str) -> int | None:

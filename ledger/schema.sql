@@ -209,7 +209,7 @@ SELECT
 FROM usage_totals
 GROUP BY 1, 2, 3, 4, 5, 6;
 
--- Every event of Stripe's once, as received; append only.
+-- Every event of Stripe's once, as received; append only, which a trigger enforces.
 CREATE TABLE stripe_events (
     id text PRIMARY KEY,
     type text NOT NULL,
@@ -217,19 +217,53 @@ CREATE TABLE stripe_events (
     received_at timestamptz NOT NULL,  -- when the stream took it
     payload jsonb NOT NULL
 );
+-- An object's history, and the events of one second.
+CREATE INDEX stripe_events_object_created_idx
+    ON stripe_events ((payload #>> '{data,object,id}'), created);
 
--- Every object of Stripe's, as the newest event carried it.
+CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append only', TG_TABLE_NAME;
+END
+$$;
+CREATE TRIGGER stripe_events_append_only
+BEFORE UPDATE OR DELETE OR TRUNCATE ON stripe_events
+FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+
+-- Every object of Stripe's, as the newest event, or Stripe itself when asked, gave it.
 CREATE TABLE stripe_objects (
     id text PRIMARY KEY,
     type text NOT NULL,
     customer text,  -- whose it is; a customer is its own
-    stripe_created timestamptz NOT NULL,  -- of the event that set this row
-    received_at timestamptz NOT NULL,  -- likewise; decides within a second
-    event_id text NOT NULL,
-    deleted boolean NOT NULL,  -- for good
-    object jsonb NOT NULL,
-    updated_at timestamptz NOT NULL DEFAULT now()
+    stripe_created timestamptz NOT NULL,  -- of the event that set this row; or fetched_at
+    received_at timestamptz NOT NULL,  -- likewise
+    event_id text,  -- likewise; null where it was fetched
+    deleted boolean NOT NULL,  -- for good: deleted, or a subscription that has ended
+    object jsonb NOT NULL,  -- of a deleted one the last that was seen
+    updated_at timestamptz NOT NULL DEFAULT now(),  -- when something last changed this row
+    fetched_at timestamptz,  -- when asking began, if that set this row
+    ask_at timestamptz  -- unsettled: Stripe is to be asked, then or later; null: settled
 );
+CREATE INDEX stripe_objects_customer_type_idx ON stripe_objects (customer, type);
+CREATE INDEX stripe_objects_ask_at_idx ON stripe_objects (ask_at) WHERE ask_at IS NOT NULL;
+
+-- Accounts that are customers at Stripe; of several subscriptions the one that counts: live
+-- before ended, then the newest.
+CREATE VIEW customers AS
+SELECT
+    accounts.id AS account_id,
+    customer.object AS stripe_customer,
+    subscription.object AS stripe_subscription
+FROM accounts
+LEFT JOIN stripe_objects AS customer ON customer.id = accounts.stripe_customer
+LEFT JOIN LATERAL (
+    SELECT object
+    FROM stripe_objects
+    WHERE stripe_objects.customer = accounts.stripe_customer AND type = 'subscription'
+    ORDER BY deleted, object -> 'created' DESC, id
+    LIMIT 1
+) AS subscription ON true
+WHERE accounts.stripe_customer IS NOT NULL;
 
 -- The meters that Stripe is told of, as they were when it first was: one that means something
 -- else needs another name, here as there.

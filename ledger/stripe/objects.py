@@ -1,12 +1,18 @@
-"""Stripe's objects, one row each, as the newest event carried them."""
+"""Stripe's objects, one row each, equal to Stripe's own whatever the order of the news."""
 
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
+from typing import cast
 
+import asyncpg
+import msgspec
 from msgspec import Struct
 
 from ledger import _sql
 from ledger.db import Connection
+from ledger.stripe.api import Json
+from ledger.stripe.order import Snapshot, last
 
 _SQL = _sql.load("stripe.sql")
 
@@ -19,23 +25,102 @@ class MirroredObject(Struct, frozen=True, kw_only=True):
     customer: str | None
     stripe_created: datetime
     received_at: datetime
-    event_id: str
+    event_id: str | None
+    fetched_at: datetime | None  # where Stripe was asked instead
+    ask_at: datetime | None  # when Stripe is to be asked, because the events do not decide
     deleted: bool
     object: str  # JSON
     updated_at: datetime
 
+    @property
+    def settled(self) -> bool:
+        """Whether it is certain that nothing known is newer."""
+        return self.ask_at is None
 
-async def fold_objects(connection: Connection, event_ids: Sequence[str]) -> None:
+
+class Changed(Struct, frozen=True, kw_only=True):
+    """What news did to the objects."""
+
+    customers: frozenset[str] = frozenset()  # ids of those whose objects are others now
+    objects: frozenset[str] = frozenset()  # ids of these objects
+    unsettled: frozenset[str] = frozenset()  # ids of those that Stripe has to be asked for
+
+
+async def fold_objects(connection: Connection, event_ids: Sequence[str]) -> Changed:
     """Bring the objects up to date with events that the journal has.
 
-    Any order and any repeats give the same rows: newer wins, a tie goes to what was
-    received later, and a deletion stays.
+    Any order and any repeats end in the same rows. Waits for whoever folds the same
+    objects, so call it once in a transaction, and not with an isolation above READ
+    COMMITTED: what that one wrote has to be seen.
     """
-    if event_ids:
-        await connection.execute(_SQL["fold_objects"], event_ids)
+    return await _fold(connection, event_ids, (), None)
+
+
+async def store_objects(
+    connection: Connection, objects: Sequence[Json], *, fetched_at: datetime
+) -> Changed:
+    """Take over what Stripe answered, as `fold_objects` takes what events say.
+
+    Args:
+        connection: In a transaction.
+        objects: As Stripe sent them; ``{"id", "object", "deleted": true}`` for what is gone.
+        fetched_at: From before Stripe was asked, best by `asking_at`: what became known
+            after it may be newer, and then the object stays unsettled.
+    """
+    return await _fold(connection, (), objects, fetched_at)
+
+
+async def asking_at(connection: Connection) -> datetime:
+    """The time by the ledger's own clock, to be taken before Stripe is asked."""
+    return cast("datetime", await connection.fetchval(_SQL["asking_at"]))
 
 
 async def find_object(connection: Connection, object_id: str) -> MirroredObject | None:
     """The object with this id, deleted ones included."""
     row = await connection.fetchrow(_SQL["find_object"], object_id)
     return MirroredObject(**row) if row else None
+
+
+async def _fold(
+    connection: Connection,
+    event_ids: Sequence[str],
+    objects: Sequence[Json],
+    fetched_at: datetime | None,
+) -> Changed:
+    if not event_ids and not objects:
+        return Changed()
+    answers = [msgspec.json.encode(one).decode() for one in objects]
+    await connection.execute(_SQL["lock_objects"], event_ids, answers)
+    rows = await connection.fetch(_SQL["fold_objects"], event_ids, answers, fetched_at)
+    tied = [row["id"] for row in rows if row["tied"]]
+    certain = await _settle_tied(connection, tied) if tied else frozenset()
+    touched = [row for row in rows if row["changed"] or row["tied"]]
+    return Changed(
+        customers=frozenset(row["customer"] for row in touched if row["customer"]),
+        objects=frozenset(row["id"] for row in touched),
+        unsettled=frozenset(row["id"] for row in rows if row["unsettled"]) - certain,
+    )
+
+
+async def _settle_tied(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
+    """Choose among the events of one second; the ids of objects where that is certain."""
+    rows = await connection.fetch(_SQL["read_tied"], ids)
+    certain, winners, sure = [], [], []
+    for object_id, events in groupby(rows, lambda row: cast("str", row["id"])):
+        winner, is_certain = last([_snapshot(event) for event in events])
+        winners.append(winner.event_id)
+        sure.append(is_certain)
+        if is_certain:
+            certain.append(object_id)
+    await connection.execute(_SQL["settle_tied"], winners, sure)
+    return frozenset(certain)
+
+
+def _snapshot(row: asyncpg.Record) -> Snapshot:
+    previous = row["previous"]
+    return Snapshot(
+        event_id=row["event_id"],
+        type=row["type"],
+        object=msgspec.json.decode(row["object"]),
+        previous=msgspec.json.decode(previous, type=Json) if previous else None,
+    )

@@ -1,0 +1,1 @@
+"""A stand-in of Stripe: stateful, over HTTP, with failures and deliveries under control."""

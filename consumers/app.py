@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -20,10 +21,12 @@ from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
 from consumers.stripe.journal import STRIPE_JOURNAL
+from consumers.stripe.metering import keep_metered
 from consumers.usage import USAGE_FOLD
 from events import broker
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
+from ledger.stripe.api import StripeApi
 
 log = structlog.get_logger()
 
@@ -64,8 +67,11 @@ class App:
             *[STRIPE_JOURNAL] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        connections = len(consumers) + 3  # and the relay's, the audit's and retention's
-        async with _pool(self._settings.database_url, maximum=connections) as pool:
+        connections = len(consumers) + 4  # the relay's, the audit's, retention's, metering's
+        async with (
+            _pool(self._settings.database_url, maximum=connections) as pool,
+            _stripe(self._settings) as stripe,
+        ):
             await broker.connect(
                 self._settings.nats_url,
                 "tollgate-consumers",
@@ -73,11 +79,13 @@ class App:
                 on_reconnect=self._renew,
             )
             try:
-                await self._consume(consumers, pool)
+                await self._consume(consumers, pool, stripe)
             finally:
                 await self._disconnect()
 
-    async def _consume(self, consumers: Sequence[Consumer[Any]], pool: Pool) -> None:
+    async def _consume(
+        self, consumers: Sequence[Consumer[Any]], pool: Pool, stripe: StripeApi | None
+    ) -> None:
         log.info("consumers_started", workers=len(consumers))
         async with asyncio.TaskGroup() as tasks:
             for consumer in consumers:
@@ -97,6 +105,15 @@ class App:
                     kept=retention.kept,
                 )
                 tasks.create_task(auditing)
+            if stripe and self._settings.stripe_meter_s and self._settings.plans_file:
+                metering = keep_metered(
+                    pool,
+                    stripe,
+                    Path(self._settings.plans_file),
+                    self._stopping,
+                    every_s=self._settings.stripe_meter_s,
+                )
+                tasks.create_task(metering)
 
     async def _renew(self) -> None:
         for pull in self._pulls:
@@ -119,6 +136,19 @@ async def _pool(url: str, *, maximum: int) -> AsyncIterator[Pool]:
                 await pool.close()
         except TimeoutError:
             pool.terminate()
+
+
+@asynccontextmanager
+async def _stripe(settings: Settings) -> AsyncIterator[StripeApi | None]:
+    """Stripe, for all who ask it: they share one pace; None where no key is set."""
+    if not settings.stripe_api_key:
+        yield None
+        return
+    api = StripeApi(settings.stripe_api_key, settings.stripe_api_base)
+    try:
+        yield api
+    finally:
+        await api.close()
 
 
 def create_app(settings: Settings) -> App:

@@ -12,7 +12,9 @@ from nats.js.errors import APIError
 from deploy.environment import environment_for_commands, read_settings
 from deploy.errors import DeployError
 from events import broker
-from ledger.db import Connection, acquire, create_pool
+from ledger.db import Connection, Pool, acquire, create_pool
+from ledger.errors import NoStripeKey
+from ledger.stripe.api import StripeApi
 
 T = TypeVar("T")
 
@@ -30,6 +32,13 @@ class BrokerSettings(Struct, frozen=True, kw_only=True):
     """What a command needs to reach the broker."""
 
     nats_url: str
+
+
+class StripeSettings(Struct, frozen=True, kw_only=True):
+    """What a command needs to ask Stripe."""
+
+    stripe_api_key: str = ""
+    stripe_api_base: str = ""
 
 
 class BrokerSilent(DeployError):
@@ -82,6 +91,37 @@ def ask_both(question: Callable[[Connection, Client], Awaitable[T]]) -> T:
             return await question(connection, client)
 
     return asyncio.run(run())
+
+
+def ask_stripe(question: Callable[[Pool, StripeApi], Awaitable[T]]) -> T:
+    """Ask Stripe, with the ledger at hand.
+
+    Raises:
+        NoStripeKey: TOLLGATE_STRIPE_API_KEY is not set.
+    """
+
+    async def run() -> T:
+        ledger = read_settings(LedgerSettings, environment_for_commands())
+        async with stripe_if_known() as stripe, create_pool(ledger.database_url) as pool:
+            if stripe is None:
+                raise NoStripeKey
+            return await question(pool, stripe)
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def stripe_if_known() -> AsyncIterator[StripeApi | None]:
+    """Stripe, where TOLLGATE_STRIPE_API_KEY is set."""
+    settings = read_settings(StripeSettings, environment_for_commands())
+    if not settings.stripe_api_key:
+        yield None
+        return
+    stripe = StripeApi(settings.stripe_api_key, settings.stripe_api_base)
+    try:
+        yield stripe
+    finally:
+        await stripe.close()
 
 
 @asynccontextmanager

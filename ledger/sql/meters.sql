@@ -110,6 +110,14 @@ WHERE fate = 'parked'
 ORDER BY hour, event_name, account_id, number
 LIMIT $1;
 
+-- name: unsent
+-- What is parked, and what was frozen for long and has not been sent.
+SELECT event_name, hour, account_id, number, customer, amount, identifier, reason, fate
+FROM stripe_meter_events
+WHERE fate = 'parked' OR fate = 'frozen' AND frozen_at < $1
+ORDER BY hour, event_name, account_id, number
+LIMIT $2;
+
 -- name: release
 -- A refusal says that Stripe does not have it, and there it begins anew.
 UPDATE stripe_meter_events

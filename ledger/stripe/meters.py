@@ -25,7 +25,7 @@ Fate = Literal["frozen", "sent", "parked", "written off"]
 
 #: After an hour's end, before it is closed: the fold is up with what came within it.
 CLOSED: Final = timedelta(minutes=2)
-#: Stripe takes events of the last 35 days, and begins each day anew.
+#: Stripe takes events of the last 35 days; one is for what waits to be sent.
 TAKEN: Final = timedelta(days=34)
 #: Stripe knows an identifier for 24 hours at least; an hour is for clocks, and for us.
 SURE: Final = timedelta(hours=23)
@@ -61,6 +61,12 @@ class ParkedEvent(MeterEvent, frozen=True, kw_only=True):
     """One that Stripe did not take, and why."""
 
     reason: str
+
+
+class UnsentEvent(ParkedEvent, frozen=True, kw_only=True):
+    """One that Stripe did not take, or was not yet told."""
+
+    fate: Fate
 
 
 class Counted(Struct, frozen=True, kw_only=True):
@@ -147,6 +153,14 @@ async def find_open(connection: Connection) -> Sequence[str]:
 async def find_parked(connection: Connection, limit: int) -> Sequence[ParkedEvent]:
     """What Stripe did not take, oldest first."""
     return [ParkedEvent(**row) for row in await connection.fetch(_SQL["parked"], limit)]
+
+
+async def find_unsent(
+    connection: Connection, frozen_before: datetime, limit: int
+) -> Sequence[UnsentEvent]:
+    """What is parked, and what should have been sent by now; oldest first."""
+    rows = await connection.fetch(_SQL["unsent"], frozen_before, limit)
+    return [UnsentEvent(**row) for row in rows]
 
 
 async def release(connection: Connection) -> int:

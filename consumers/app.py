@@ -103,6 +103,7 @@ class App:
                     self._stopping,
                     every_s=self._settings.audit_s,
                     kept=retention.kept,
+                    stripe=stripe,
                 )
                 tasks.create_task(auditing)
             if stripe and self._settings.stripe_meter_s and self._settings.plans_file:

@@ -6,6 +6,7 @@ Stripe adds up on its own time: a sum may lack what was sent minutes ago.
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, Literal
+from uuid import UUID
 
 from msgspec import Struct
 
@@ -18,6 +19,16 @@ _SQL = _sql.load("summaries.sql")
 
 #: How long Stripe may take to add up; it states no bound.
 SETTLED: Final = timedelta(minutes=10)
+
+
+class NotFrozen(Struct, frozen=True, kw_only=True):
+    """An hour whose total is not what was frozen of it, though nothing was folded since."""
+
+    event_name: str
+    account_id: UUID
+    hour: datetime
+    used: int
+    frozen: int
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -78,6 +89,14 @@ async def sum_sent(
         _SQL["sum_sent"], event_name, customer, since, until, timeout=PATIENCE_S
     )
     return total
+
+
+async def find_not_frozen(
+    connection: Connection, since: datetime, until: datetime, *, limit: int
+) -> Sequence[NotFrozen]:
+    """Hours that were closed at the last look, and of which Stripe is told something else."""
+    rows = await connection.fetch(_SQL["not_frozen"], since, until, limit, timeout=PATIENCE_S)
+    return [NotFrozen(**row) for row in rows]
 
 
 async def find_told(

@@ -20,10 +20,12 @@ from consumers.outbox import Relay
 from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
-from consumers.stripe.journal import STRIPE_JOURNAL
+from consumers.stripe.journal import stripe_journal
 from consumers.stripe.metering import keep_metered
+from consumers.stripe.plans import PlansKeeper
 from consumers.usage import USAGE_FOLD
 from events import broker
+from events.plans_file import PlansFile
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
 from ledger.stripe.api import StripeApi
@@ -38,6 +40,7 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._plans = PlansFile(Path(settings.plans_file) if settings.plans_file else None)
         self._connection = Client()
         self._pulls: list[Pull] = []
         self._stopping = asyncio.Event()
@@ -64,10 +67,11 @@ class App:
     async def _work(self) -> None:
         consumers: list[Consumer[Any]] = [
             *[USAGE_FOLD] * self._settings.usage_workers,
-            *[STRIPE_JOURNAL] * self._settings.stripe_workers,
+            *[stripe_journal(self._plans)] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        connections = len(consumers) + 4  # the relay's, the audit's, retention's, metering's
+        # and the relay's, the audit's, retention's, the plans' and metering's
+        connections = len(consumers) + 5
         async with (
             _pool(self._settings.database_url, maximum=connections) as pool,
             _stripe(self._settings) as stripe,
@@ -96,6 +100,7 @@ class App:
             tasks.create_task(Relay(self._connection, pool).work(self._stopping))
             retention = Retention(self._settings.usage_retention_days)
             tasks.create_task(keep_retention(pool, retention, self._stopping))
+            tasks.create_task(PlansKeeper(pool, self._plans).work(self._stopping))
             if self._settings.audit_s:
                 auditing = keep_audited(
                     self._connection,

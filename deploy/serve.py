@@ -85,10 +85,7 @@ def run_consumers() -> None:
     from consumers.settings import Settings  # noqa: PLC0415
 
     configure_logging("consumers")
-    settings = read_settings(Settings, os.environ)
-    if settings.plans_file:  # a mistake at the start is one line
-        read_plans(Path(settings.plans_file))
-    consumers = create_app(settings)
+    consumers = create_app(read_settings(Settings, os.environ))
     _run(consumers.run)
 
 

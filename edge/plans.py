@@ -1,37 +1,24 @@
-"""The plans as they are now: the file is read again when it changes."""
+"""The plans as they are now, and what an account may have of them."""
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
 
 import structlog
 
 from edge import metrics
 from edge.errors import InvalidInput
 from events.accounts import Account
-from events.errors import BadPlansFile
-from events.plans import DEFAULT, UNLIMITED, Plan, read_plans
+from events.plans import DEFAULT, Plan
+from events.plans_file import PlansFile
 
 log = structlog.get_logger()
 
-LOOK_S: Final = 1.0
 
-
-class RunningPlans:
-    """Plans by name; a file with a mistake leaves them as they were.
-
-    Args:
-        path: The plans file; without one everybody may do everything.
-
-    Raises:
-        BadPlansFile: the file cannot be used, and there are no plans to go on with.
-    """
+class RunningPlans(PlansFile):
+    """Plans by name, of a file that may change. Raises as `PlansFile` does."""
 
     def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self._seen = _stamp(path)
-        self.plans = UNLIMITED if path is None else read_plans(path)
+        super().__init__(path)
         self._missing: set[str] = set()
 
     def of(self, account: Account) -> Plan:
@@ -73,27 +60,7 @@ class RunningPlans:
 
     async def watch(self) -> None:
         """Take up changes of the file, for ever."""
-        while True:
-            await asyncio.sleep(LOOK_S)
-            stamp = _stamp(self._path)
-            if self._path is None or stamp == self._seen:
-                continue
-            self._seen = stamp
-            try:
-                self.plans = await asyncio.to_thread(read_plans, self._path)
-            except BadPlansFile as error:
-                log.error("plans_refused", error=str(error))
-                metrics.PLANS_REFUSED.set(1)
-            else:
+        async for taken in self.changes():
+            metrics.PLANS_REFUSED.set(0 if taken else 1)
+            if taken:
                 self._missing.clear()
-                metrics.PLANS_REFUSED.set(0)
-                log.info("plans_read", plans=list(self.plans))
-
-
-def _stamp(path: Path | None) -> tuple[int, int, int] | None:
-    """Changes whenever the file does; None where there is none."""
-    try:
-        found = path.stat() if path is not None else None
-    except OSError:
-        return None
-    return found and (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -79,7 +79,8 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] | None = None  # requests at once
     models: tuple[str, ...] | None = None  # those allowed; none named: all
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0  # in a model's queue; higher goes first
-    lookup_keys: tuple[str, ...] = ()  # of Stripe's prices: who subscribes to one has this plan
+    lookup_keys: tuple[str, ...] = ()  # of Stripe's prices and features: who has one has this plan
+    grace_days: Annotated[int, Meta(ge=0, le=365)] = 7  # it stays when a payment is past due
     prices: dict[Unit, str] = {}  # for a million of each
     billed: tuple[Unit, ...] | None = None  # which of them are charged; none named: all
     monthly_budget: str | None = None  # nothing is answered beyond it
@@ -178,18 +179,30 @@ def _read(path: Path) -> _File:
         file = msgspec.convert(found, _File)
     except msgspec.ValidationError as error:
         raise BadPlansFile(path, str(error), line=_line(text, str(error))) from error
-    named = {
-        "plan": ("name", [plan.name for plan in file.plan]),
-        "meter": ("event_name", [meter.event_name for meter in file.meter]),
-    }
-    for table, (field, names) in named.items():
+    _check_names(path, text, file)
+    if DEFAULT not in {plan.name for plan in file.plan}:
+        raise BadPlansFile(path, f"there must be a plan called {DEFAULT!r}")
+    return file
+
+
+def _check_names(path: Path, text: str, file: _File) -> None:
+    """See that each name, and each lookup key, is one plan's or one meter's."""
+    named = (
+        ("plan", "name", [plan.name for plan in file.plan]),
+        ("meter", "event_name", [meter.event_name for meter in file.meter]),
+    )
+    for table, field, names in named:
         for number, name in enumerate(names):
             if name in names[:number]:
                 line = _line(text, f"`$.{table}[{number}].{field}`")
                 raise BadPlansFile(path, f"{table} {name!r} is there twice", line=line)
-    if DEFAULT not in named["plan"][1]:
-        raise BadPlansFile(path, f"there must be a plan called {DEFAULT!r}")
-    return file
+    owners: dict[str, str] = {}
+    for number, plan in enumerate(file.plan):
+        for key in plan.lookup_keys:
+            if owners.setdefault(key, plan.name) != plan.name:
+                line = _line(text, f"`$.plan[{number}].lookup_keys`")
+                message = f"lookup key {key!r} is plan {owners[key]!r}'s already"
+                raise BadPlansFile(path, message, line=line)
 
 
 def _line(text: str, message: str) -> int | None:

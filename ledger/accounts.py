@@ -3,10 +3,10 @@
 Whatever an edge must know of is announced in the transaction that changes it.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
@@ -20,9 +20,20 @@ from events.plans import DEFAULT
 from ledger import _sql
 from ledger.db import Connection
 from ledger.errors import AccountExists, UnknownAccount
-from ledger.outbox import announce
+from ledger.outbox import announce_all
+from ledger.plan_changes import record_changes
 
 _SQL = _sql.load("accounts.sql")
+
+OPERATOR: Final = "operator"  # who changes terms, unless it is said
+
+
+class LedgerAccount(Account, frozen=True, kw_only=True):
+    """An account, and where its plan comes from: for operators, not for the wire."""
+
+    operator_plan: str  # holds where a subscription gives no other
+    stripe_plan: str | None
+    stripe_customer: str | None
 
 
 class Credit(Struct, frozen=True, kw_only=True):
@@ -37,7 +48,7 @@ class Credit(Struct, frozen=True, kw_only=True):
 
 async def create_account(
     connection: Connection, name: str, *, account_id: UUID | None = None, plan: str = DEFAULT
-) -> Account:
+) -> LedgerAccount:
     """Open an account, under a new id unless one is given.
 
     Raises:
@@ -47,18 +58,18 @@ async def create_account(
     try:
         async with connection.transaction():
             await connection.execute(_SQL["create_account"], account_id, name, plan)
-            return await _announce(connection, account_id)
+            return await _announce(connection, account_id, OPERATOR)
     except asyncpg.UniqueViolationError as error:
         raise AccountExists(account_id) from error
 
 
-async def find_account(connection: Connection, account_id: UUID) -> Account | None:
+async def find_account(connection: Connection, account_id: UUID) -> LedgerAccount | None:
     """The account with this id."""
-    row = await connection.fetchrow(_SQL["find_account"], account_id)
+    row = await connection.fetchrow(_SQL["find_accounts"], [account_id])
     return _account(row) if row else None
 
 
-async def list_accounts(connection: Connection) -> Sequence[Account]:
+async def list_accounts(connection: Connection) -> Sequence[LedgerAccount]:
     """Every account, oldest first."""
     return [_account(row) for row in await connection.fetch(_SQL["list_accounts"])]
 
@@ -81,15 +92,16 @@ async def changing(connection: Connection, account_id: UUID) -> AsyncIterator[in
 
 
 async def change_account(
-    connection: Connection, account_id: UUID, changes: Mapping[str, Any]
-) -> Account:
-    """Change an account's terms, and announce them.
+    connection: Connection, account_id: UUID, changes: Mapping[str, Any], *, why: str = OPERATOR
+) -> LedgerAccount:
+    """Change an account's terms, announce them, and record that they changed.
 
     Args:
         connection: Where.
         account_id: Whose.
-        changes: The new values of `plan`, `limits`, `concurrency`, `monthly_budget` or
-            `own_budget`; what is not named stays.
+        changes: The new values of `plan` (the operator's choice of it), `limits`,
+            `concurrency`, `monthly_budget` or `own_budget`; what is not named stays.
+        why: Who changes them.
 
     Raises:
         UnknownAccount: there is no such account.
@@ -97,7 +109,7 @@ async def change_account(
     async with changing(connection, account_id):
         account = await find_account(connection, account_id)
         assert account is not None
-        new = msgspec.structs.replace(account, **changes)
+        new = msgspec.structs.replace(account, **{"plan": account.operator_plan, **changes})
         await connection.execute(
             _SQL["change_account"],
             account_id,
@@ -107,7 +119,7 @@ async def change_account(
             new.monthly_budget,
             new.own_budget,
         )
-        return await _announce(connection, account_id)
+        return await _announce(connection, account_id, why)
 
 
 async def grant_credit(
@@ -121,7 +133,7 @@ async def grant_credit(
     async with changing(connection, account_id):
         row = await connection.fetchrow(_SQL["grant_credit"], new_id(), account_id, amount, reason)
         assert row is not None
-        await _announce(connection, account_id)
+        await announce_accounts(connection, [account_id])
     return Credit(**row)
 
 
@@ -140,13 +152,22 @@ async def read_spent(connection: Connection, account_id: UUID) -> int:
     return spent
 
 
-async def _announce(connection: Connection, account_id: UUID) -> Account:
-    account = await find_account(connection, account_id)
-    assert account is not None
-    changed = AccountChanged(account)
-    await announce(connection, changed.subject, events.encode(changed))
+async def announce_accounts(
+    connection: Connection, account_ids: Collection[UUID]
+) -> Sequence[LedgerAccount]:
+    """Have every edge told how these accounts are now; their versions were raised before."""
+    rows = await connection.fetch(_SQL["find_accounts"], account_ids)
+    found = [_account(row) for row in rows]
+    changed = [AccountChanged(msgspec.convert(one, Account, from_attributes=True)) for one in found]
+    await announce_all(connection, [(one.subject, events.encode(one)) for one in changed])
+    return found
+
+
+async def _announce(connection: Connection, account_id: UUID, why: str) -> LedgerAccount:
+    (account,) = await announce_accounts(connection, [account_id])
+    await record_changes(connection, {account_id: why})
     return account
 
 
-def _account(row: asyncpg.Record) -> Account:
-    return Account(**{**row, "limits": msgspec.json.decode(row["limits"])})
+def _account(row: asyncpg.Record) -> LedgerAccount:
+    return LedgerAccount(**{**row, "limits": msgspec.json.decode(row["limits"])})

@@ -56,6 +56,10 @@ class MigrationFailed(LedgerError):
     """PostgreSQL refused a migration; the schema is as it was before it."""
 
 
+class UnreadableObject(LedgerError):
+    """An object of Stripe's that says nothing that we understand."""
+
+
 class StripeError(LedgerError):
     """Base of what goes wrong with Stripe's API."""
 

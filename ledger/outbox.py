@@ -26,7 +26,13 @@ class Outgoing(Struct, frozen=True):
 
 async def announce(connection: Connection, subject: str, payload: bytes) -> None:
     """Have something published once the transaction is committed."""
-    await connection.execute(_SQL["announce"], subject, payload)
+    await announce_all(connection, [(subject, payload)])
+
+
+async def announce_all(connection: Connection, messages: Sequence[tuple[str, bytes]]) -> None:
+    """Have payloads published, each on the subject before it, once the transaction is committed."""
+    subjects, payloads = zip(*messages, strict=True)
+    await connection.execute(_SQL["announce"], subjects, payloads)
     await connection.execute(_SQL["wake"])
 
 

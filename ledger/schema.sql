@@ -5,13 +5,42 @@ CREATE TABLE accounts (
     id uuid PRIMARY KEY,
     name text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    plan text NOT NULL DEFAULT 'default',
+    plan text NOT NULL DEFAULT 'default',  -- the operator's choice
     limits jsonb NOT NULL DEFAULT '{}',  -- by a policy's name, instead of the plan's
     concurrency integer,  -- instead of the plan's
     monthly_budget bigint,  -- the operator's, instead of the plan's; all money in billionths
     own_budget bigint,  -- the customer's; the lower of the two counts
     version bigint NOT NULL DEFAULT 0,  -- of what is announced; also its keys' and its credit's
-    stripe_customer text UNIQUE  -- the id of the customer that it is at Stripe
+    stripe_customer text UNIQUE,  -- the id of the customer that it is at Stripe
+    stripe_plan text,  -- what its subscription gives; holds instead of `plan`
+    stripe_plan_until timestamptz  -- when to derive that again, though Stripe says nothing
+);
+CREATE INDEX accounts_stripe_plan_until_idx ON accounts (stripe_plan_until)
+WHERE stripe_plan_until IS NOT NULL;
+
+-- What was agreed with an account, each time that it changed; a row is never changed.
+CREATE TABLE plan_changes (
+    account_id uuid NOT NULL REFERENCES accounts,
+    version bigint NOT NULL,  -- the account's
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    plan_before text,
+    plan text NOT NULL,  -- which one held from then on
+    operator_plan text NOT NULL,
+    stripe_plan text,
+    limits jsonb NOT NULL,
+    concurrency integer,
+    monthly_budget bigint,
+    own_budget bigint,
+    why text NOT NULL,  -- an event's id, or who or what else it was
+    PRIMARY KEY (account_id, version)
+);
+
+-- What the plans file said of each plan, each time that it changed; a row is never changed.
+CREATE TABLE plan_versions (
+    name text NOT NULL,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    terms jsonb,  -- null: it was taken out
+    PRIMARY KEY (name, at)
 );
 
 CREATE TABLE api_keys (

@@ -1,4 +1,4 @@
-"""Journals Stripe's events, and keeps its objects as they leave them."""
+"""Journals Stripe's events, keeps its objects as they leave them, and has plans follow."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -8,7 +8,9 @@ from nats.aio.msg import Msg
 
 from consumers.consumer import Consumer
 from events import streams, stripe
+from events.plans_file import PlansFile
 from ledger.db import Pool, acquire
+from ledger.stripe.entitlements import follow
 from ledger.stripe.events import ReceivedEvent, journal
 from ledger.stripe.objects import fold_objects
 
@@ -25,17 +27,20 @@ def _decode(message: Msg) -> ReceivedEvent:
     )
 
 
-async def _journal(pool: Pool, received: Sequence[ReceivedEvent]) -> None:
-    async with acquire(pool) as connection, connection.transaction():
-        new = await journal(connection, received)
-        await fold_objects(connection, new)
-    log.debug("stripe_journaled", events=len(received), new=len(new))
+def stripe_journal(plans: PlansFile) -> Consumer[ReceivedEvent]:
+    """The journal's consumer, by whose plans accounts follow."""
 
+    async def write(pool: Pool, received: Sequence[ReceivedEvent]) -> None:
+        async with acquire(pool) as connection, connection.transaction():
+            new = await journal(connection, received)
+            changed = await fold_objects(connection, new)
+            await follow(connection, changed.customers, plans.plans)
+        log.debug("stripe_journaled", events=len(received), new=len(new))
 
-STRIPE_JOURNAL: Final = Consumer(
-    stream=streams.STRIPE,
-    config=streams.stripe_journal(),
-    batch=BATCH,
-    decode=_decode,
-    write=_journal,
-)
+    return Consumer(
+        stream=streams.STRIPE,
+        config=streams.stripe_journal(),
+        batch=BATCH,
+        decode=_decode,
+        write=write,
+    )

@@ -13,7 +13,7 @@ from events.plans import DEFAULT
 from ledger import accounts
 
 app = typer.Typer(help="Make, change and list accounts.")
-COLUMNS = ("id", "name", "plan", "created_at")
+COLUMNS = ("id", "name", "plan", "operator_plan", "stripe_plan", "created_at")
 
 Plan = Annotated[str | None, typer.Option(help="A plan of the plans file.")]
 

@@ -24,7 +24,9 @@ async def put_budget(
     """Set the customer's own budget; the lower of it and the operator's counts."""
     amount = None if data.monthly is None else money_of(data.monthly, "monthly")
     async with acquire(pool) as connection:
-        account = await change_account(connection, caller.account.id, {"own_budget": amount})
+        account = await change_account(
+            connection, caller.account.id, {"own_budget": amount}, why="customer"
+        )
     return Budget(None if account.own_budget is None else show_money(account.own_budget))
 
 

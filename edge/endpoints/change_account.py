@@ -10,9 +10,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from edge.endpoint import API, Admin, route
 from edge.input import money_of
 from edge.plans import RunningPlans
-from events.accounts import Account
 from events.plans import DEFAULT
-from ledger.accounts import change_account
+from ledger.accounts import LedgerAccount, change_account
 from ledger.db import Pool, acquire
 
 
@@ -30,7 +29,7 @@ async def patch_account(
     data: JSONBody[Changes],
     pool: NamedDependency[Pool],
     plans: NamedDependency[RunningPlans],
-) -> Account:
+) -> LedgerAccount:
     """Change an account's terms; every edge hears of it at once.
 
     Raises:

@@ -8,9 +8,8 @@ from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
 from edge.plans import RunningPlans
-from events.accounts import Account
 from events.plans import DEFAULT
-from ledger.accounts import create_account
+from ledger.accounts import LedgerAccount, create_account
 from ledger.db import Pool, acquire
 
 
@@ -25,7 +24,7 @@ async def post_account(
     data: JSONBody[NewAccount],
     pool: NamedDependency[Pool],
     plans: NamedDependency[RunningPlans],
-) -> Account:
+) -> LedgerAccount:
     """Make an account; it has no keys yet.
 
     Raises:

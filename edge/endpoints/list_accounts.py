@@ -4,15 +4,14 @@ from litestar.di import NamedDependency
 from msgspec import Struct
 
 from edge.endpoint import API, Admin, route
-from events.accounts import Account
-from ledger.accounts import list_accounts
+from ledger.accounts import LedgerAccount, list_accounts
 from ledger.db import Pool, acquire
 
 
 class AccountList(Struct, frozen=True):
     """Oldest first."""
 
-    data: list[Account]
+    data: list[LedgerAccount]
 
 
 async def get_accounts(pool: NamedDependency[Pool]) -> AccountList:

@@ -1,16 +1,18 @@
 -- name: create_account
 INSERT INTO accounts (id, name, plan) VALUES ($1, $2, $3);
 
--- name: find_account
+-- name: find_accounts
 SELECT
-    id, name, created_at, plan, limits, concurrency, monthly_budget, own_budget, version,
+    id, name, created_at, coalesce(stripe_plan, plan) AS plan, limits, concurrency,
+    monthly_budget, own_budget, version, plan AS operator_plan, stripe_plan, stripe_customer,
     coalesce((SELECT sum(amount) FROM credits WHERE account_id = accounts.id), 0)::bigint AS credit
 FROM accounts
-WHERE id = $1;
+WHERE id = ANY($1::uuid[]);
 
 -- name: list_accounts
 SELECT
-    id, name, created_at, plan, limits, concurrency, monthly_budget, own_budget, version,
+    id, name, created_at, coalesce(stripe_plan, plan) AS plan, limits, concurrency,
+    monthly_budget, own_budget, version, plan AS operator_plan, stripe_plan, stripe_customer,
     coalesce(credit, 0)::bigint AS credit
 FROM accounts
 LEFT JOIN (

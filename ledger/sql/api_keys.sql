@@ -13,7 +13,8 @@ WHERE hash = $1;
 SELECT
     hash, api_keys.id, account_id, api_keys.name, api_keys.created_at, scope, expires_at,
     revoked_at, last_used_at,
-    accounts.name AS account_name, accounts.created_at AS account_created_at, plan, limits,
+    accounts.name AS account_name, accounts.created_at AS account_created_at,
+    coalesce(stripe_plan, plan) AS plan, limits,
     concurrency, monthly_budget, own_budget, version,
     coalesce((SELECT sum(amount) FROM credits WHERE account_id = accounts.id), 0)::bigint AS credit
 FROM api_keys

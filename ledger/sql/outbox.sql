@@ -1,5 +1,6 @@
 -- name: announce
-INSERT INTO outbox (subject, payload) VALUES ($1, $2);
+INSERT INTO outbox (subject, payload)
+SELECT subject, payload FROM unnest($1::text[], $2::bytea[]) AS told (subject, payload);
 
 -- name: wake
 -- Delivered when the transaction commits, and only then.

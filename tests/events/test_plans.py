@@ -19,6 +19,7 @@ GOOD = """\
 name = "default"
 prices = { input_words = "0.60", output_words = "2" }
 billed = ["input_words"]
+lookup_keys = ["basic"]
 
 [[plan.policy]]
 name = "minute"
@@ -72,27 +73,29 @@ def test_meters_stand_beside_the_plans(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("was", "now", "line", "said"),
     [
-        ('unit = "requests"', 'unit = "request"', 8, "request"),
-        ("limit = 60", "limit = -60", 6, "whole number"),
-        ("limit = 60", "limit = 1.5", 9, "float"),
-        ("limit = 60", "limt = 60", 9, "limt"),
-        ('limit = "12.50"', 'limit = "-1"', 12, "no amount"),
-        ('limit = "12.50"', 'limit = "much"', 12, "no amount"),
-        ('window = "day"', 'window = "week"', 16, "week"),
+        ('unit = "requests"', 'unit = "request"', 9, "request"),
+        ("limit = 60", "limit = -60", 7, "whole number"),
+        ("limit = 60", "limit = 1.5", 10, "float"),
+        ("limit = 60", "limt = 60", 10, "limt"),
+        ('limit = "12.50"', 'limit = "-1"', 13, "no amount"),
+        ('limit = "12.50"', 'limit = "much"', 13, "no amount"),
+        ('window = "day"', 'window = "week"', 17, "week"),
         ('name = "spend"', 'name = "minute"', 1, "twice"),
-        ('name = "other"', 'name = "default"', 19, "twice"),
-        ('name = "other"', 'name = "Other Plan"', 19, "regex"),
+        ('name = "other"', 'name = "default"', 20, "twice"),
+        ('name = "other"', 'name = "Other Plan"', 20, "regex"),
         ('billed = ["input_words"]', 'billed = ["requests"]', 1, "no price"),
         ('"0.60"', '"0.6000000000001"', 1, "decimals"),
-        ('name = "other"', 'name = "other"\nconcurency = 3', 20, "concurency"),
-        ('name = "other"', 'name = "other"\nconcurrency = 0', 20, ">= 1"),
+        ('name = "other"', 'name = "other"\nconcurency = 3', 21, "concurency"),
+        ('name = "other"', 'name = "other"\nconcurrency = 0', 21, ">= 1"),
+        ('name = "other"', 'name = "other"\nlookup_keys = ["x", "basic"]', 21, "'basic' is plan"),
+        ('name = "other"', 'name = "other"\ngrace_days = -1', 21, ">= 0"),
         ('name = "default"', 'name = "standard"', None, "must be a plan called"),
-        ('name = "other"', "name = other", None, "line 19"),
-        ('unit = "output_words"', 'unit = "errors"', 23, "errors"),
-        ('event_name = "words"', 'event_name = ""', 22, "length"),
-        ('event_name = "read"', 'event_name = "words"', 26, "meter 'words' is there twice"),
-        ("since = 2026-11-01", 'since = "soon"', 29, "date"),
-        ('only = ["multilingual"]', 'model = "multilingual"', 28, "model"),
+        ('name = "other"', "name = other", None, "line 20"),
+        ('unit = "output_words"', 'unit = "errors"', 24, "errors"),
+        ('event_name = "words"', 'event_name = ""', 23, "length"),
+        ('event_name = "read"', 'event_name = "words"', 27, "meter 'words' is there twice"),
+        ("since = 2026-11-01", 'since = "soon"', 30, "date"),
+        ('only = ["multilingual"]', 'model = "multilingual"', 29, "model"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(

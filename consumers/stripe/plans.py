@@ -1,0 +1,89 @@
+"""Has plans follow where no event asks for it: when time passes, or the plans file changes."""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import Final
+
+import structlog
+
+from consumers import metrics
+from consumers.pause import pause
+from events.plans_file import PlansFile
+from ledger.db import Connection, Pool, acquire
+from ledger.errors import LedgerError, LedgerUnavailable
+from ledger.plan_changes import record_plans
+from ledger.stripe.entitlements import follow, list_due, list_linked
+
+log = structlog.get_logger()
+
+LOOK_S: Final = 1.0
+RETRY_S: Final = 2.0
+BATCH: Final = 200  # customers of one transaction: while it lasts, their events wait
+
+TIMER: Final = "timer"
+FILE: Final = "plans file"
+
+
+async def follow_due(connection: Connection, plans: PlansFile) -> int:
+    """Derive plans anew whose end has come; how many changed."""
+    changed = 0
+    while due := await list_due(connection, now := datetime.now(UTC), BATCH):
+        async with connection.transaction():
+            given = await follow(connection, due, plans.plans, why=TIMER, now=now)
+        changed += len(given)
+        if len(due) < BATCH or not given:  # those that cannot be read stay due
+            break
+    return changed
+
+
+async def follow_file(connection: Connection, plans: PlansFile) -> int:
+    """Record what the plans file says, and derive every linked account's plan by it."""
+    await record_plans(connection, plans.plans)
+    changed, last = 0, ""
+    while customers := await list_linked(connection, last, BATCH):
+        async with connection.transaction():
+            changed += len(await follow(connection, customers, plans.plans, why=FILE))
+        last = customers[-1]
+    return changed
+
+
+class PlansKeeper:
+    """Does both, as long as the consumers run. Several processes do no harm.
+
+    At the start, too: the file may have changed while nobody looked, and another process
+    may have gone by the old one until now.
+    """
+
+    def __init__(self, pool: Pool, plans: PlansFile) -> None:
+        self._pool = pool
+        self._plans = plans
+        self._changed = True  # the file, since it was followed
+
+    async def work(self, stop: asyncio.Event) -> None:
+        """Keep plans true until `stop`; PostgreSQL may be away for a while."""
+        async with asyncio.TaskGroup() as tasks:
+            watching = tasks.create_task(self._watch())
+            while not stop.is_set():
+                await pause(stop, LOOK_S if await self._look() else RETRY_S)
+            watching.cancel()
+
+    async def _watch(self) -> None:
+        async for taken in self._plans.changes():
+            metrics.PLANS_REFUSED.set(0 if taken else 1)
+            self._changed = self._changed or taken
+
+    async def _look(self) -> bool:
+        changed, self._changed = self._changed, False
+        try:
+            async with acquire(self._pool) as connection:
+                if changed:
+                    log.info("plans_followed", changed=await follow_file(connection, self._plans))
+                await follow_due(connection, self._plans)
+        except LedgerUnavailable as error:
+            log.warning("plans_not_followed", error=repr(error))
+        except LedgerError:
+            log.exception("plans_not_followed")
+        else:
+            return True
+        self._changed = self._changed or changed
+        return False

@@ -18,10 +18,6 @@ METER_EVENTS: Final = Counter(
 METERED_AT: Final = Gauge(
     "tollgate_stripe_metered_timestamp_seconds", "When Stripe's meters were last told all."
 )
-PLANS_REFUSED: Final = Gauge(
-    "tollgate_plans_refused",
-    "1 while the plans file has a mistake, and the plans stay as they were.",
-)
 
 
 def serve(address: str) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 REQUESTS: Final = Counter(
     "tollgate_requests", "Requests answered, by endpoint and status.", ["endpoint", "status"]
@@ -33,9 +33,4 @@ STREAMS: Final = Counter("tollgate_streams", "Streams, by how they ended.", ["en
 REFUSED: Final = Counter("tollgate_refused", "Requests refused, by limit.", ["policy"])
 SHADOW_REFUSED: Final = Counter(
     "tollgate_shadow_refused", "Requests that a shadow limit would have refused.", ["policy"]
-)
-PLANS_REFUSED: Final = Gauge(
-    "tollgate_plans_refused",
-    "1 while the plans file cannot be used, and older plans go on.",
-    multiprocess_mode="max",
 )

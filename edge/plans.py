@@ -5,7 +5,6 @@ from pathlib import Path
 
 import structlog
 
-from edge import metrics
 from edge.errors import InvalidInput
 from events.accounts import Account
 from events.plans import DEFAULT, Plan
@@ -60,7 +59,5 @@ class RunningPlans(PlansFile):
 
     async def watch(self) -> None:
         """Take up changes of the file, for ever."""
-        async for taken in self.changes():
-            metrics.PLANS_REFUSED.set(0 if taken else 1)
-            if taken:
-                self._missing.clear()
+        async for _ in self.changes():
+            self._missing.clear()

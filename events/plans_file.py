@@ -6,13 +6,19 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from prometheus_client import Gauge
 
 from events.errors import BadPlansFile
-from events.plans import UNLIMITED, read_plans
+from events.plans import UNLIMITED, Plans, read_plans
 
 log = structlog.get_logger()
 
 LOOK_S: Final = 1.0
+REFUSED: Final = Gauge(
+    "tollgate_plans_refused",
+    "1 while the plans file cannot be used, and older plans go on.",
+    multiprocess_mode="max",
+)
 
 
 class PlansFile:
@@ -28,10 +34,10 @@ class PlansFile:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._seen = _stamp(path)
-        self.plans = UNLIMITED if path is None else read_plans(path)
+        self.plans: Plans = UNLIMITED if path is None else read_plans(path)
 
-    async def changes(self) -> AsyncIterator[bool]:
-        """Look for changes of the file, for ever: whether each one could be taken up."""
+    async def changes(self) -> AsyncIterator[Plans]:
+        """Look for changes of the file, for ever: the plans after each that was taken up."""
         while True:
             await asyncio.sleep(LOOK_S)
             stamp = _stamp(self._path)
@@ -42,10 +48,11 @@ class PlansFile:
                 self.plans = await asyncio.to_thread(read_plans, self._path)
             except BadPlansFile as error:
                 log.error("plans_refused", error=str(error))
-                yield False
+                REFUSED.set(1)
             else:
                 log.info("plans_read", plans=list(self.plans))
-                yield True
+                REFUSED.set(0)
+                yield self.plans
 
 
 def _stamp(path: Path | None) -> tuple[int, int, int] | None:

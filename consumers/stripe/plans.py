@@ -6,7 +6,6 @@ from typing import Final
 
 import structlog
 
-from consumers import metrics
 from consumers.pause import pause
 from events.plans_file import PlansFile
 from ledger.db import Connection, Pool, acquire
@@ -68,9 +67,8 @@ class PlansKeeper:
             watching.cancel()
 
     async def _watch(self) -> None:
-        async for taken in self._plans.changes():
-            metrics.PLANS_REFUSED.set(0 if taken else 1)
-            self._changed = self._changed or taken
+        async for _ in self._plans.changes():
+            self._changed = True
 
     async def _look(self) -> bool:
         changed, self._changed = self._changed, False

@@ -14,10 +14,9 @@ from consumers.pause import pause
 from consumers.verification import Verifier
 from events import audits
 from events.audits import UsageAudited
-from ledger.db import Pool, acquire
+from ledger.db import Pool, acquire, only_one
 from ledger.errors import LedgerUnavailable
 from ledger.stripe.api import StripeApi
-from ledger.verification import only_one
 
 log = structlog.get_logger()
 

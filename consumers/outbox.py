@@ -9,7 +9,7 @@ from nats.aio.client import Client
 
 from consumers.pause import pause
 from ledger import outbox
-from ledger.db import Connection, Pool, acquire
+from ledger.db import Connection, Pool, acquire, only_one
 from ledger.errors import LedgerUnavailable
 
 log = structlog.get_logger()
@@ -34,8 +34,12 @@ class Relay:
         """Relay until `stop`; PostgreSQL and NATS may be away for a while."""
         while not stop.is_set():
             try:
-                async with acquire(self._pool) as connection:
-                    if await outbox.claim(connection):
+                # two could publish two words on one account the wrong way round
+                async with (
+                    acquire(self._pool) as connection,
+                    only_one(connection, "outbox") as ours,
+                ):
+                    if ours:
                         await self._relay(connection, stop)
             except (LedgerUnavailable, nats.errors.Error, OSError, TimeoutError) as error:
                 log.warning("outbox_waits", error=repr(error))
@@ -57,7 +61,6 @@ class Relay:
         finally:
             if not connection.is_closed():
                 await connection.remove_listener(outbox.CHANNEL, tell)
-            # the pool takes back the lock with the connection
 
     async def _publish(self, connection: Connection) -> bool:
         """Publish the oldest; whether there were any."""

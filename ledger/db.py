@@ -89,3 +89,19 @@ async def acquire(pool: Pool, *, timeout_s: float = ACQUIRE_S) -> AsyncIterator[
         if isinstance(error, ValueError):  # asyncpg's own DataError: it would not even send it
             raise RefusedByLedger(str(error)) from error
         raise LedgerUnavailable(str(error) or repr(error)) from error
+
+
+@asynccontextmanager
+async def only_one(connection: Connection, name: str) -> AsyncIterator[bool]:
+    """Whether nobody else does what is called so, in any process, until the block ends.
+
+    The lock is the session's: it goes with a process that dies and with a connection that
+    breaks. So what two must not write at once is written on this connection: who has lost
+    the lock with it cannot.
+    """
+    ours = bool(await connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", name))
+    try:
+        yield ours
+    finally:
+        if ours and not connection.is_closed():
+            await connection.execute("SELECT pg_advisory_unlock(hashtext($1))", name)

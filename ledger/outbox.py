@@ -36,11 +36,6 @@ async def announce_all(connection: Connection, messages: Sequence[tuple[str, byt
     await connection.execute(_SQL["wake"])
 
 
-async def claim(connection: Connection) -> bool:
-    """Try to become the one relay, for as long as this connection lives."""
-    return bool(await connection.fetchval(_SQL["claim"]))
-
-
 async def oldest(connection: Connection, limit: int) -> Sequence[Outgoing]:
     """What waits, in the order in which it came."""
     return [Outgoing(**row) for row in await connection.fetch(_SQL["oldest"], limit)]

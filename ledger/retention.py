@@ -6,11 +6,10 @@ from uuid import UUID
 
 from ledger import _sql
 from ledger.ages import Retention
-from ledger.db import Connection
+from ledger.db import Connection, only_one
 from ledger.editions import Edition
 
 BATCH: Final = 5_000  # rows of one transaction, so that nothing waits long for it
-_TURN: Final = 0x746F6C6D  # an advisory lock of ours: several consumers run
 
 _SQL: Final = _sql.load("retention.sql")
 _APACHE: Final = _sql.load("apache/retention.sql")
@@ -29,8 +28,8 @@ async def drop_passed(
     """
     if edition is Edition.COMMUNITY:
         return 0
-    async with connection.transaction():
-        if not await connection.fetchval(_SQL["take_turn"], _TURN):
+    async with only_one(connection, "retention") as ours:
+        if not ours:
             return 0
         before = now - retention.kept
         if edition is Edition.APACHE:

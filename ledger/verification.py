@@ -1,7 +1,6 @@
 """Whether totals are the sum of events, and every number that an edge gave is there."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -210,17 +209,6 @@ async def rebuild_totals(
             )
             rows += int(status.rpartition(" ")[2])
     return rows
-
-
-@asynccontextmanager
-async def only_one(connection: Connection, name: str) -> AsyncIterator[bool]:
-    """Whether nobody else does what is called so, until the block ends."""
-    ours = await connection.fetchval("SELECT pg_try_advisory_lock(hashtext($1))", name)
-    try:
-        yield bool(ours)
-    finally:
-        if ours:
-            await connection.execute("SELECT pg_advisory_unlock(hashtext($1))", name)
 
 
 def full_hour(time: datetime) -> datetime:

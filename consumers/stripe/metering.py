@@ -21,13 +21,13 @@ from events.errors import BadPlansFile
 from events.ids import new_id
 from events.meters import Meters
 from events.plans import read_meters
-from ledger.db import Connection, Pool, acquire
+from ledger.db import Connection, Pool, acquire, only_one
 from ledger.errors import LedgerError, MeterChanged, StripeRefused
 from ledger.stripe import meters as ledger_meters
 from ledger.stripe.api import Json, StripeApi
 from ledger.stripe.meters import Fate, MeterEvent
 from ledger.stripe.summaries import sum_at_stripe, sum_sent
-from ledger.verification import HOUR, only_one
+from ledger.verification import HOUR
 
 log = structlog.get_logger()
 

@@ -1,6 +1,3 @@
--- name: take_turn
-SELECT pg_try_advisory_xact_lock($1);
-
 -- name: delete_passed
 -- By the key, not by the time, which has no index of its own: ids are ordered by time.
 DELETE FROM usage_events

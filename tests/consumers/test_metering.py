@@ -8,10 +8,9 @@ import pytest
 
 from consumers.stripe.metering import Exported
 from events.meters import Meter
-from ledger.db import Connection
+from ledger.db import Connection, only_one
 from ledger.errors import StripeKeyRefused, StripeUnavailable
 from ledger.stripe import meters
-from ledger.verification import only_one
 from tests.consumers.exporting import STEPS, WORDS, Books
 from tests.consumers.pipeline import Pipeline
 from tests.stripe.app import KEY

@@ -1,10 +1,12 @@
 import asyncio
 
+import asyncpg
 import pytest
 
-from ledger.db import acquire, create_pool
+from ledger.db import Connection, acquire, create_pool, only_one
 from ledger.errors import LedgerUnavailable, RefusedByLedger
 from tests.link import linked
+from tests.waiting import until
 
 
 async def test_a_pool_opens_before_its_server_and_works_after(database_url: str) -> None:
@@ -82,3 +84,40 @@ async def test_an_outer_deadline_passes_through(database_url: str) -> None:
         async with asyncio.timeout(0.05), acquire(pool) as connection:
             await connection.execute("SELECT pg_sleep(5)")
     await pool.close()
+
+
+async def test_only_one_at_a_time_does_what_has_a_name(
+    ledger: Connection, database_url: str
+) -> None:
+    other = await asyncpg.connect(database_url)
+
+    async with (
+        only_one(ledger, "a") as first,
+        only_one(other, "a") as second,
+        only_one(other, "b") as another_name,
+    ):
+        assert (first, second, another_name) == (True, False, True)
+    async with only_one(other, "a") as after:
+        assert after
+    await other.close()
+
+
+async def test_the_turn_passes_on_after_a_failure_and_with_a_lost_connection(
+    ledger: Connection, database_url: str
+) -> None:
+    other = await asyncpg.connect(database_url)
+    with pytest.raises(ZeroDivisionError):
+        async with only_one(other, "a"):
+            _ = 1 / 0
+    async with only_one(ledger, "a") as after_a_failure:
+        assert after_a_failure
+
+    async with only_one(other, "a") as ours:
+        assert ours
+        other.terminate()
+
+        async def passed_on() -> bool:
+            async with only_one(ledger, "a") as after_a_loss:
+                return after_a_loss
+
+        await until(passed_on)

@@ -321,7 +321,7 @@ SELECT
         WHEN 'output_characters' THEN output_characters
         WHEN 'device_ms' THEN device_ms
         WHEN 'cost' THEN cost
-    END)::bigint AS amount
+    END) AS amount
 FROM stripe_meters
 JOIN usage_totals
     ON hour >= since AND (covers = '{}' OR model = ANY (covers) OR task = ANY (covers))

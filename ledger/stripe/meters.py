@@ -187,7 +187,7 @@ async def count_events(connection: Connection) -> Sequence[Counted]:
 async def find_unlinked(connection: Connection, now: datetime) -> Sequence[Unlinked]:
     """What Stripe is not told, since its account is no customer there."""
     rows = await connection.fetch(_SQL["without_customer"], *_closed(now), timeout=PATIENCE_S)
-    return [Unlinked(**row) for row in rows]
+    return [Unlinked(**{**row, "amount": int(row["amount"])}) for row in rows]
 
 
 def _closed(now: datetime) -> tuple[datetime, datetime]:

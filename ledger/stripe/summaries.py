@@ -96,7 +96,7 @@ async def find_not_frozen(
 ) -> Sequence[NotFrozen]:
     """Hours that were closed at the last look, and of which Stripe is told something else."""
     rows = await connection.fetch(_SQL["not_frozen"], since, until, limit, timeout=PATIENCE_S)
-    return [NotFrozen(**row) for row in rows]
+    return [NotFrozen(**{**row, "used": int(row["used"])}) for row in rows]
 
 
 async def find_told(

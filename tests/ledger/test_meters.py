@@ -17,6 +17,7 @@ from ledger.db import Connection
 from ledger.errors import MeterChanged, NothingParked
 from ledger.stripe import meters
 from ledger.stripe.meters import MeterEvent
+from ledger.stripe.summaries import find_not_frozen
 from ledger.usage import fold_usage
 from ledger.verification import HOUR, full_hour
 from tests.ledger.editions.history import id_at
@@ -122,6 +123,28 @@ async def test_usage_of_nobodys_customer_waits(ledger: Connection) -> None:
     await ledger.execute("UPDATE accounts SET stripe_customer = 'cus_1'")
     assert await meters.freeze(ledger, WORDS, NOW) == 1
     assert not await meters.find_unlinked(ledger, NOW)
+
+
+async def test_usage_of_an_account_that_nobody_knows_is_kept_and_told_to_nobody(
+    ledger: Connection,
+) -> None:
+    await use(ledger, new_id(), 7)
+
+    assert await meters.freeze(ledger, WORDS, NOW) == 0
+    assert await ledger.fetchval("SELECT sum(output_words)::int FROM usage_totals") == 7
+
+
+async def test_what_no_meter_can_hold_stops_nobody_else(ledger: Connection) -> None:
+    account_id = await a_customer(ledger)
+    for model in ("a", "b"):  # together beyond what PostgreSQL's bigint holds
+        await use(ledger, account_id, 2**63 - 1, model=model)
+    await use(ledger, await a_customer(ledger, "cus_2"), 7)
+
+    assert await meters.freeze(ledger, WORDS, NOW) == 1
+    assert [event.amount for event in await frozen(ledger)] == [7]
+    await ledger.execute("UPDATE usage_events SET recorded_at = recorded_at - interval '1 h'")
+    (named,) = await find_not_frozen(ledger, BEFORE, full_hour(NOW), limit=10)
+    assert (named.account_id, named.used, named.frozen) == (account_id, 2**64 - 2, 0)
 
 
 @pytest.mark.parametrize(

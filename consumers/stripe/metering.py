@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
+from uuid import UUID
 
 import asyncpg
 import structlog
@@ -22,7 +23,14 @@ from events.ids import new_id
 from events.meters import Meters
 from events.plans import read_meters
 from ledger.db import Connection, Pool, acquire, only_one
-from ledger.errors import LedgerError, MeterChanged, StripeRefused
+from ledger.errors import (
+    LedgerError,
+    MeterChanged,
+    StripeError,
+    StripeKeyRefused,
+    StripeRefused,
+    StripeUnavailable,
+)
 from ledger.stripe import meters as ledger_meters
 from ledger.stripe.api import Json, StripeApi
 from ledger.stripe.meters import Fate, MeterEvent
@@ -87,12 +95,21 @@ class Exporter:
             self._meters = await self._ready(wanted)
             await self._resolve()
             self._done.parked += await ledger_meters.park_passed(self._ledger, self._clock())
-            while not self._stop.is_set() and (batch := await self._claim()):
-                await self._send(batch)
+            await self._send_all()
         return self._done
 
-    async def _claim(self) -> Sequence[MeterEvent]:
-        return await ledger_meters.claim(self._ledger, list(self._meters), self._clock(), BATCH)
+    async def _send_all(self) -> None:
+        """Send what is frozen; a customer of whom Stripe has no answer stops nobody else."""
+        unanswered: dict[UUID, StripeError] = {}
+        while not self._stop.is_set():
+            claimed = await ledger_meters.claim(
+                self._ledger, list(self._meters), self._clock(), BATCH + len(unanswered)
+            )
+            batch = [event for event in claimed if event.identifier not in unanswered]
+            if not batch or not await self._send(batch, unanswered):
+                break
+        for error in unanswered.values():
+            raise error
 
     async def _ready(self, wanted: set[str]) -> Mapping[str, Json]:
         """Those of Stripe's meters that add up what they are told."""
@@ -133,22 +150,34 @@ class Exporter:
                 )
                 await self._settle([(event, "parked", reason)])
 
-    async def _send(self, batch: Sequence[MeterEvent]) -> None:
-        """Send events, those of one customer and meter one after the other: Stripe asks for it."""
+    async def _send(self, batch: Sequence[MeterEvent], unanswered: dict[UUID, StripeError]) -> bool:
+        """Send events, those of one customer and meter one after the other: Stripe asks for it.
+
+        Returns:
+            Whether any was answered.
+        """
         queues: dict[tuple[str, str], list[MeterEvent]] = defaultdict(list)
         for event in batch:
             queues[event.customer, event.event_name].append(event)
-        told: list[Told] = []
-        sending = [self._send_in_turn(queue, told) for queue in queues.values()]
-        answers = await asyncio.gather(*sending, return_exceptions=True)
+        answers = await asyncio.gather(*map(self._send_in_turn, queues.values()))
+        told = [one for answered, _ in answers for one in answered]
+        for (answered, error), queue in zip(answers, queues.values(), strict=True):
+            if error is not None:
+                unanswered.update((event.identifier, error) for event in queue[len(answered) :])
         await self._settle(told)
-        for answer in answers:
-            if isinstance(answer, BaseException):
-                raise answer
+        return bool(told)
 
-    async def _send_in_turn(self, queue: Sequence[MeterEvent], told: list[Told]) -> None:
-        for event in queue:
-            told.append(await self._tell(event))  # noqa: PERF401 - what was told counts, also before a failure
+    async def _send_in_turn(
+        self, queue: Sequence[MeterEvent]
+    ) -> tuple[Sequence[Told], StripeError | None]:
+        """What was answered, until something was not."""
+        told: list[Told] = []
+        try:
+            for event in queue:
+                told.append(await self._tell(event))  # noqa: PERF401 - some, where one fails
+        except (StripeUnavailable, StripeKeyRefused) as error:
+            return told, error
+        return told, None
 
     async def _tell(self, event: MeterEvent) -> Told:
         meter = self._meters[event.event_name]

@@ -1,15 +1,18 @@
 """What Stripe was told, and is not what was used, is named."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from consumers.stripe.comparison import compare_meters
+from consumers.verification import Verifier
+from events import audits
 from events.audits import Finding
 from ledger.db import Connection
 from ledger.verification import HOUR
 from tests.consumers.exporting import Books
+from tests.consumers.pipeline import Pipeline
 from tests.stripe.clock import Clock
 from tests.stripe.running import standing_in
 
@@ -140,3 +143,24 @@ async def test_a_meter_that_is_gone_is_named(books: Books) -> None:
 
     assert {one.kind for one in found} == {"stripe"}
     assert "no active meter words, and 12 were told" in found[0].what
+
+
+async def test_a_verification_asks_stripe_too(books: Books, pipeline: Pipeline) -> None:
+    books.stripe.account.meter_events["words"].pop()
+    stripe, now = books.stripe.api(), datetime.now(UTC)
+    verifier = Verifier(
+        pipeline.nats,
+        books.ledger,
+        since=now - DAY,
+        until=now,
+        kept_since=now - DAY,
+        stripe=stripe,
+    )
+    try:
+        found = await verifier.verify(read_stream=False)
+    finally:
+        await stripe.close()
+
+    assert "stripe" in {one.kind for one in found.findings}
+    assert not found.balanced
+    assert audits.decode(audits.encode(found)) == found

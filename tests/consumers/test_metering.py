@@ -95,6 +95,25 @@ async def test_an_answer_that_is_lost_is_asked_for_again(books: Books) -> None:
     await books.check()
 
 
+async def test_a_customer_without_an_answer_stops_nobody_else(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.stripe.metering.BATCH", 2)
+    books.a_meter()
+    for account_id in [await books.a_customer() for _ in range(4)]:
+        await books.use(account_id, 7)
+    # the first one to ask, and both times that it asks again; who asks second is answered
+    books.stripe.control.fail(path=EVENTS, status=500)
+    books.stripe.control.fail(path=EVENTS, status=500, skip=1, times=2)
+
+    with pytest.raises(StripeUnavailable):
+        await books.export()
+
+    assert sorted(fate for *_, fate in await books.events()) == ["frozen", "sent", "sent", "sent"]
+    assert await books.export() == Exported(sent=1)
+    await books.check()
+
+
 async def test_what_stripe_refuses_is_parked_and_the_others_go_on(books: Books) -> None:
     books.a_meter()
     for account_id in [await books.a_customer() for _ in range(3)]:

@@ -16,7 +16,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     stripe_workers: Annotated[int, Meta(ge=1)] = 1
     stripe_api_key: str = ""  # secret or restricted; without it, nothing is asked of Stripe
     stripe_api_base: str = ""  # of a stand-in's; Stripe's own without it
-    stripe_meter_s: Annotated[float, Meta(ge=0)] = 300.0  # between two exports of usage; 0: never
+    stripe_meter_s: Annotated[float, Meta(ge=0)] = 900.0  # between two exports of usage; 0: never
     plans_file: str = ""  # what accounts may use, the plans of Stripe's prices, what is metered
     linger_s: Annotated[float, Meta(ge=0, le=5)] = 0.2  # what a batch waits to fill: fewer commits
     audit_s: Annotated[float, Meta(ge=0)] = 3_600.0  # between two verifications; 0: never

@@ -23,6 +23,7 @@ from consumers.settings import Settings
 from consumers.stripe.journal import stripe_journal
 from consumers.stripe.metering import keep_metered
 from consumers.stripe.plans import PlansKeeper
+from consumers.stripe.settle import keep_settled
 from consumers.usage import USAGE_FOLD
 from events import broker
 from events.plans_file import PlansFile
@@ -70,8 +71,8 @@ class App:
             *[stripe_journal(self._plans)] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        # and the relay's, the audit's, retention's, the plans' and metering's
-        connections = len(consumers) + 5
+        # and the relay's, the audit's, retention's, the plans', settling's and metering's
+        connections = len(consumers) + 6
         async with (
             _pool(self._settings.database_url, maximum=connections) as pool,
             _stripe(self._settings) as stripe,
@@ -111,6 +112,8 @@ class App:
                     stripe=stripe,
                 )
                 tasks.create_task(auditing)
+            if stripe:
+                tasks.create_task(keep_settled(pool, stripe, self._plans, self._stopping))
             if stripe and self._settings.stripe_meter_s and self._settings.plans_file:
                 metering = keep_metered(
                     pool,

@@ -13,7 +13,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     nats_url: str
     database_url: str
     usage_workers: Annotated[int, Meta(ge=1)] = 2  # batches at once: one is read as one is written
-    stripe_workers: Annotated[int, Meta(ge=1)] = 1
+    stripe_workers: Annotated[int, Meta(ge=1)] = 2
     stripe_api_key: str = ""  # secret or restricted; without it, nothing is asked of Stripe
     stripe_api_base: str = ""  # of a stand-in's; Stripe's own without it
     stripe_meter_s: Annotated[float, Meta(ge=0)] = 900.0  # between two exports of usage; 0: never

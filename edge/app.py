@@ -41,6 +41,7 @@ from edge.failures import Failures
 from edge.front import Front
 from edge.gate import GateRoute, read_gates
 from edge.idempotency import Idempotency
+from edge.intake import Intake
 from edge.metering import Meter
 from edge.openapi import describe
 from edge.plans import RunningPlans
@@ -77,7 +78,6 @@ def create_app(settings: Settings) -> ASGIApp:
     """The edge as an ASGI application; it connects when its lifespan starts."""
     services = [name.strip() for name in settings.services.split(",") if name.strip()]
     endpoints = frame.declared([frame.Service(name) for name in services])
-    declared = read_models(Path(settings.models_file)) if settings.models_file else {}
 
     client = Client()
     pool = create_pool(settings.database_url)
@@ -89,9 +89,12 @@ def create_app(settings: Settings) -> ASGIApp:
     hold_s = settings.deadline_s + settings.publish_timeout_s + HOLD_SLACK_S
     admission = Admission(client, direct, pool, plans, hold_s=hold_s)
     idempotency = Idempotency(client, direct, claim_s=hold_s)
-    catalogue = Catalogue(client, direct, declared)
+    catalogue = Catalogue(
+        client, direct, read_models(Path(settings.models_file)) if settings.models_file else {}
+    )
     workers = Workers(client, retry_s=settings.retry_s)
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
+    intake = Intake(client)
     tally = Tally(client, meter)
     failures = Failures(meter, every_s=settings.failures_s)
     receipts = Receipts(
@@ -125,6 +128,7 @@ def create_app(settings: Settings) -> ASGIApp:
                         admission.run(),
                         failures.run(),
                         tally.run(),
+                        intake.run(),
                     )
                 ]
                 metering = tasks.create_task(meter.run())
@@ -165,6 +169,7 @@ def create_app(settings: Settings) -> ASGIApp:
         "admission": admission,
         "catalogue": catalogue,
         "receipts": receipts,
+        "intake": intake,
         "nats_client": client,
     }
     app = Litestar(

@@ -1,9 +1,8 @@
 """Durable metering by group commit: no answer without a stored usage event.
 
-A broker that fsyncs every message takes a few thousand a second; one that fsyncs a
-batch takes many times that. So one unit is in flight at a time: a single event when
-the edge is idle, else an atomic batch of all that arrived meanwhile. Who waits for
-nothing waits for nobody; who waits, waits for one fsync.
+One unit (edge/commit.py) is in flight at a time: a single event when the edge is idle,
+else all that arrived meanwhile. Who waits for nothing waits for nobody; who waits, waits
+for one fsync.
 
 The rules, and why:
 
@@ -19,20 +18,16 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from enum import Enum, auto
 from itertools import count
-from secrets import token_hex
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-import msgspec
-import nats.errors
 import structlog
-from msgspec import Struct
 from msgspec.structs import replace
 from nats.aio.client import Client
 
 from edge import metrics
+from edge.commit import ACK_S, BACKOFF_S, STREAM_FULL, Fate, GroupCommit, Message, Outcome, backoff
 from edge.errors import EdgeError, MeterFull, NotMetered
 from events import usage
 from events.ids import new_id
@@ -41,46 +36,8 @@ from events.usage import Numbered, Usage
 
 log = structlog.get_logger()
 
-ACK_S: Final = 2.0  # an fsync takes milliseconds; then the attempt's fate is unknown
 MAX_WAITING: Final = 50_000  # events; beyond it the edge refuses at once
-BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.5, 1.0)  # the last one from then on
 BROKEN_TRIES: Final = 8
-
-# the broker's error codes, from its errors.json
-_STREAM_FULL: Final = frozenset({10077, 10122})  # maximum bytes, maximum messages
-_ID_SEEN: Final = 10201  # one message id of a batch was seen before, or all of them
-_BATCH_BROKEN: Final = 10176  # members missing, or too many batches open: none is stored
-
-
-class _Reply(Struct):
-    duplicate: bool = False
-    error: "_Error | None" = None
-
-
-class _Error(Struct):
-    err_code: int = 0
-    description: str = ""
-
-
-_reply: Final = msgspec.json.Decoder(_Reply)
-
-
-class _Fate(Enum):
-    STORED = auto()
-    REFUSED = auto()
-    UNKNOWN = auto()
-    BROKEN = auto()  # of a batch: none of it is stored, and another try may do better
-    SEEN = auto()  # of a batch: at least one of its messages is stored
-
-
-_FATES: Final = {_ID_SEEN: _Fate.SEEN, _BATCH_BROKEN: _Fate.BROKEN}
-
-
-class _Outcome(Struct, frozen=True):
-    fate: _Fate
-    code: int = 0
-    reason: str = ""
-    repeat: bool = False  # it was stored before, and not by us
 
 
 class _Entry:
@@ -107,12 +64,6 @@ class _Entry:
         return self.settled is not None and self.settled.done()
 
 
-class _Message(Struct, frozen=True):
-    subject: str
-    id: str
-    payload: bytes
-
-
 class Meter:
     """Stores usage events in JetStream, in units, with gap-free numbers."""
 
@@ -126,13 +77,10 @@ class Meter:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.epoch = epoch or new_id()
-        self._connection = connection
+        self._group = GroupCommit(connection, ack_timeout_s=ack_timeout_s)
         self._patience_s = publish_timeout_s
-        self._ack_timeout_s = ack_timeout_s
         self._clock = clock
         self._sequence = 0
-        self._tag = token_hex(6)  # short: every message of a batch is stored with it
-        self._batches = count()
         self._waiting: deque[_Entry] = deque()
         self._arrived = asyncio.Event()
         self._closing = False
@@ -212,14 +160,14 @@ class Meter:
                 break
         return entries
 
-    def _freeze(self, entries: Sequence[_Entry]) -> list[_Message]:
+    def _freeze(self, entries: Sequence[_Entry]) -> list[Message]:
         numbers = count(self._sequence + 1)
         unit = []
         for entry in entries:
             number = Numbered(epoch=self.epoch, sequence=next(numbers))
             state = usage.voided if entry.settled is None else usage.recorded
             event = state(entry.usage, number)
-            unit.append(_Message(usage.subject(entry.usage), event.id, usage.encode(event)))
+            unit.append(Message(usage.subject(entry.usage), usage.encode(event), event.id))
         return unit
 
     async def _settle(self, entries: list[_Entry]) -> None:
@@ -227,7 +175,7 @@ class Meter:
         with metrics.METER_COMMIT.time():
             outcome = await self._commit(unit, entries)
         metrics.METER_UNIT.observe(len(unit))
-        if outcome.fate is _Fate.STORED:
+        if outcome.fate is Fate.STORED:
             if not outcome.repeat:  # else the number was not used
                 self._sequence += len(unit)
             for entry in entries:
@@ -250,22 +198,19 @@ class Meter:
         else:  # its caller was told 503, or is gone
             self.void(entry.usage)
 
-    async def _commit(self, unit: Sequence[_Message], entries: Sequence[_Entry]) -> _Outcome:
+    async def _commit(self, unit: Sequence[Message], entries: Sequence[_Entry]) -> Outcome:
         """Send a unit until its fate is known: stored, or refused and nothing else."""
         uncertain = False
         for attempt in count():
-            if len(unit) == 1:
-                outcome = await self._publish(unit[0])
-            else:
-                outcome = await self._publish_batch(unit)
-            if outcome.fate is _Fate.SEEN:  # an earlier attempt got through, at least in part
+            outcome = await self._group.attempt(unit)
+            if outcome.fate is Fate.SEEN:  # an earlier attempt got through, at least in part
                 return await self._commit_singly(unit, entries)
-            if outcome.fate is _Fate.STORED:
+            if outcome.fate is Fate.STORED:
                 return replace(outcome, repeat=outcome.repeat and not uncertain)
-            if outcome.fate is _Fate.REFUSED and not uncertain:
+            if outcome.fate is Fate.REFUSED and not uncertain:
                 return outcome
-            uncertain = uncertain or outcome.fate is _Fate.UNKNOWN
-            if outcome.fate is _Fate.BROKEN and not uncertain and attempt == BROKEN_TRIES:
+            uncertain = uncertain or outcome.fate is Fate.UNKNOWN
+            if outcome.fate is Fate.BROKEN and not uncertain and attempt == BROKEN_TRIES:
                 return outcome
             if self._abandoned:
                 return outcome
@@ -278,21 +223,21 @@ class Meter:
                 reason=outcome.reason,
             )
             self._give_up_on_the_impatient(entries)
-            await asyncio.sleep(_backoff(attempt))
+            await asyncio.sleep(backoff(attempt))
         raise AssertionError  # count() does not end
 
-    async def _commit_singly(self, unit: Sequence[_Message], entries: Sequence[_Entry]) -> _Outcome:
+    async def _commit_singly(self, unit: Sequence[Message], entries: Sequence[_Entry]) -> Outcome:
         """Send the members of a unit one by one; those already stored say so."""
         for message in unit:
             for attempt in count():
-                outcome = await self._publish(message)
-                if outcome.fate is _Fate.STORED:
+                outcome = await self._group.attempt([message])
+                if outcome.fate is Fate.STORED:
                     break
                 if self._abandoned:
                     return outcome
                 self._give_up_on_the_impatient(entries)
-                await asyncio.sleep(_backoff(attempt))
-        return _Outcome(_Fate.STORED)
+                await asyncio.sleep(backoff(attempt))
+        return Outcome(Fate.STORED)
 
     def _give_up_on_the_impatient(self, entries: Sequence[_Entry]) -> None:
         """Tell 503 to those whose patience has ended, in this unit and behind it."""
@@ -302,61 +247,9 @@ class Meter:
                 message = "the answer could not be metered in time; it is not billed, try again"
                 entry.settled.set_exception(NotMetered(message, retry_after_s=1))
 
-    async def _publish(self, message: _Message) -> _Outcome:
-        return await self._request(message, {"Nats-Msg-Id": message.id})
 
-    async def _publish_batch(self, unit: Sequence[_Message]) -> _Outcome:
-        """One attempt at an atomic batch: all of it is stored, or nothing.
-
-        Source: NATS ADR-50.
-        """
-        batch_id = f"{self._tag}{next(self._batches)}"
-        *members, last = unit
-        try:
-            for number, message in enumerate(members, start=1):
-                await self._connection.publish(
-                    message.subject,
-                    message.payload,
-                    headers={
-                        "Nats-Batch-Id": batch_id,
-                        "Nats-Batch-Sequence": str(number),
-                        "Nats-Msg-Id": message.id,
-                    },
-                )
-        except (nats.errors.Error, OSError) as error:
-            return _Outcome(_Fate.REFUSED, reason=repr(error))  # uncommitted: nothing is stored
-        return await self._request(
-            last,
-            {
-                "Nats-Batch-Id": batch_id,
-                "Nats-Batch-Sequence": str(len(unit)),
-                "Nats-Batch-Commit": "1",
-                "Nats-Msg-Id": last.id,
-            },
-        )
-
-    async def _request(self, message: _Message, headers: dict[str, Any]) -> _Outcome:
-        try:
-            reply = await self._connection.request(
-                message.subject, message.payload, timeout=self._ack_timeout_s, headers=headers
-            )
-            answer = _reply.decode(reply.data)
-        except (nats.errors.NoRespondersError, nats.errors.OutboundBufferLimitError) as away:
-            return _Outcome(_Fate.REFUSED, reason=repr(away))  # never left, or nobody was there
-        except (nats.errors.Error, OSError, TimeoutError, msgspec.DecodeError) as unknown:
-            return _Outcome(_Fate.UNKNOWN, reason=repr(unknown))
-        if answer.error is None:
-            return _Outcome(_Fate.STORED, repeat=answer.duplicate)
-        fate = _FATES.get(answer.error.err_code, _Fate.REFUSED)
-        return _Outcome(fate, answer.error.err_code, answer.error.description)
-
-
-def _backoff(attempt: int) -> float:
-    return BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]
-
-
-def _refusal(outcome: _Outcome) -> EdgeError:
-    if outcome.code in _STREAM_FULL:
+def _refusal(outcome: Outcome) -> EdgeError:
+    if outcome.code in STREAM_FULL:
         message = "the usage stream is full and nothing can be metered; the operator was told"
         return MeterFull(message, retry_after_s=60)
     message = "the answer could not be metered; it is not billed, try again"

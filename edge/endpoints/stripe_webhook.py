@@ -2,26 +2,26 @@
 
 import asyncio
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-import nats.errors
 from litestar import Request
 from litestar.di import NamedDependency
 from litestar.params import HeaderParameter
 from nats.aio.client import Client
-from nats.js.errors import Error as JetStreamError
 
 from edge.asgi import read_body
 from edge.endpoint import WEBHOOKS, Public, route
 from edge.errors import BadSignature, NotStored
+from edge.intake import Intake
 from edge.settings import Settings
 from edge.signature import verify
-from events import stripe
-from events.streams import STRIPE
+
+HEADERS_BYTES: Final = 1_024  # of the broker's largest message: what goes around a body
 
 
 async def receive_stripe_event(
     request: Request[Any, Any, Any],
+    intake: NamedDependency[Intake],
     nats_client: NamedDependency[Client],
     settings: NamedDependency[Settings],
     signature: Annotated[str | None, HeaderParameter(name="Stripe-Signature")] = None,
@@ -30,20 +30,20 @@ async def receive_stripe_event(
 
     Raises:
         BadSignature: answered 400; nothing is stored.
+        BodyTooLarge: answered 413, and unread: it is more than the broker takes.
         NotStored: answered 503, so Stripe sends it again.
     """
-    body = await read_body(request.scope, request.receive, settings.max_body_bytes)
     secrets = [secret.strip() for secret in settings.stripe_webhook_secrets.split(",")]
     secrets = [secret for secret in secrets if secret]
     if not secrets:
         raise BadSignature("no signing secret is configured: set TOLLGATE_STRIPE_WEBHOOK_SECRETS")
+    limit = min(settings.max_body_bytes, nats_client.max_payload - HEADERS_BYTES)
+    body = await read_body(request.scope, request.receive, limit)
     verify(body, signature, secrets, now=time.time())
     try:
         async with asyncio.timeout(settings.publish_timeout_s):
-            # no message id: Stripe repeats itself for days, far beyond any window
-            # of JetStream's; the journal's key is what removes duplicates
-            await nats_client.jetstream().publish(stripe.subject(body), body, stream=STRIPE)
-    except (nats.errors.Error, JetStreamError, OSError, TimeoutError) as error:
+            await intake.store(body)
+    except TimeoutError as error:
         raise NotStored("the event could not be stored; send it again", retry_after_s=1) from error
 
 

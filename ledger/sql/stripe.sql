@@ -34,7 +34,9 @@ FROM (
 -- An answer is later than all that was known before asking began. What comes to be known
 -- after that is judged by its time, but not within five seconds of the asking: our clock
 -- is not Stripe's, and an event of that second may be from before it or after. Where that
--- says nothing it is `unclear`: the row stays unsettled (`ask_at`) until Stripe is asked again.
+-- says nothing it is `unclear`: the row stays as it is, unsettled (`ask_at`), until Stripe is
+-- asked again. Where it says the same (an `echo`) the row only notes when it came, so that no
+-- answer from before it is taken for later.
 -- A deletion that is only an answer (a wrong key is told that nothing exists) is taken back
 -- by a later answer.
 --
@@ -95,11 +97,10 @@ WITH news AS (
         newest.*,
         known.object AS known_object,
         known.deleted AS known_deleted,
-        known.stripe_created AS known_created,
         known.customer AS known_customer,
-        known.fetched_at IS NOT NULL
-            AND known.ask_at IS NOT NULL
-            AND coalesce(known.updated_at >= newest.fetched_at, false) AS still_unclear,
+        newest.fetched_at >= known.fetched_at
+            AND newest.fetched_at <= known.updated_at
+            AND (known.ask_at IS NOT NULL OR newest.object <> known.object) AS still_unclear,
         CASE
             WHEN known.id IS NULL THEN 'later'
             WHEN newest.fetched_at < known.fetched_at THEN 'earlier'
@@ -112,12 +113,12 @@ WITH news AS (
                 THEN CASE
                     WHEN newest.created > known.stripe_created THEN 'later'
                     WHEN newest.created < known.stripe_created THEN 'earlier'
-                    WHEN newest.object = known.object AND NOT newest.tied THEN 'same'
+                    WHEN newest.event_id = known.event_id AND NOT newest.tied THEN 'same'
                     ELSE 'tied'
                 END
             WHEN newest.created > known.stripe_created + interval '5 s' THEN 'later'
             WHEN newest.created < known.stripe_created - interval '5 s' THEN 'earlier'
-            WHEN newest.object = known.object THEN 'same'
+            WHEN newest.object = known.object AND NOT newest.tied THEN 'echo'
             ELSE 'unclear'
         END AS verdict
     FROM newest
@@ -125,8 +126,9 @@ WITH news AS (
 ), chosen AS (
     SELECT
         *,
-        verdict = 'later' OR (verdict = 'unclear' AND created > known_created) AS wins,
-        tied OR cut OR still_unclear OR verdict IN ('tied', 'unclear') AS unsettled
+        verdict = 'later' AS wins,
+        verdict = 'tied' OR (verdict = 'later' AND tied) AS close,
+        tied OR cut OR coalesce(still_unclear, false) OR verdict IN ('tied', 'unclear') AS unsettled
     FROM judged
     WHERE verdict NOT IN ('earlier', 'same')
 ), stored AS (
@@ -154,7 +156,10 @@ WITH news AS (
 ), noted AS (
     -- nothing but what is left when the object stays as it was: a doubt, or its end
     UPDATE stripe_objects AS known
-    SET ask_at = CASE WHEN unsettled THEN clock_timestamp() END,
+    SET ask_at = CASE
+            WHEN verdict = 'echo' THEN known.ask_at
+            WHEN unsettled THEN clock_timestamp()
+        END,
         updated_at = clock_timestamp(),
         deleted = known.deleted OR chosen.bare,
         stripe_created = CASE WHEN chosen.bare THEN chosen.created ELSE known.stripe_created END,
@@ -167,7 +172,7 @@ WITH news AS (
 SELECT
     id,
     coalesce(customer, known_customer) AS customer,
-    verdict = 'tied' OR tied AS tied,
+    close AS tied,
     unsettled,
     wins AND (
         known_object IS NULL
@@ -202,6 +207,18 @@ WHERE known.id = event.payload #>> '{data,object,id}';
 
 -- name: asking_at
 SELECT clock_timestamp();
+
+-- name: list_unsettled
+SELECT id, type, customer
+FROM stripe_objects
+WHERE ask_at <= clock_timestamp() AND type = ANY($1::text[])
+ORDER BY ask_at
+LIMIT $2;
+
+-- name: postpone
+UPDATE stripe_objects
+SET ask_at = clock_timestamp() + interval '1 h'
+WHERE id = ANY($1::text[]) AND ask_at <= $2;
 
 -- name: find_object
 SELECT

@@ -38,6 +38,14 @@ class MirroredObject(Struct, frozen=True, kw_only=True):
         return self.ask_at is None
 
 
+class Unsettled(Struct, frozen=True, kw_only=True):
+    """An object that Stripe has to be asked for."""
+
+    id: str
+    type: str
+    customer: str | None
+
+
 class Changed(Struct, frozen=True, kw_only=True):
     """What news did to the objects."""
 
@@ -79,6 +87,19 @@ async def find_object(connection: Connection, object_id: str) -> MirroredObject 
     """The object with this id, deleted ones included."""
     row = await connection.fetchrow(_SQL["find_object"], object_id)
     return MirroredObject(**row) if row else None
+
+
+async def list_unsettled(
+    connection: Connection, kinds: Sequence[str], limit: int
+) -> Sequence[Unsettled]:
+    """Objects of some types that Stripe is to be asked for by now, the oldest doubt first."""
+    rows = await connection.fetch(_SQL["list_unsettled"], kinds, limit)
+    return [Unsettled(**row) for row in rows]
+
+
+async def postpone(connection: Connection, ids: Sequence[str], asked_at: datetime) -> None:
+    """Leave alone for an hour what is unsettled still, and by nothing that came after asking."""
+    await connection.execute(_SQL["postpone"], ids, asked_at)
 
 
 async def _fold(

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,14 +15,10 @@ PREFIX: Final = Path(sys.prefix) / "lib" / "tollgate-wrk"
 BINARY: Final = PREFIX / "usr" / "bin" / "wrk"
 
 SCRIPT: Final = """
-local keys = {{ {keys} }}
-local headers, next_key = {{}}, 0
-for i, key in ipairs(keys) do
-  headers[i] = {{ ["Authorization"] = "Bearer " .. key, ["Content-Type"] = "application/json" }}
-end
+local headers, next_one = {{ {headers} }}, 0
 request = function()
-  next_key = next_key % #keys + 1
-  return wrk.format("POST", "{path}", headers[next_key], '{body}')
+  next_one = next_one % #headers + 1
+  return wrk.format("POST", "{path}", headers[next_one], '{body}')
 end
 done = function(summary, latency, _)
   io.write(string.format(
@@ -61,9 +57,22 @@ def install() -> None:
 
 def script(folder: Path, name: str, *, keys: Sequence[str], path: str, body: str) -> Path:
     """A request of wrk's: the keys take turns."""
-    quoted = ", ".join(f'"{key}"' for key in keys)
+    headers = [{"Authorization": f"Bearer {key}"} for key in keys]
+    return posting(folder, name, headers=headers, path=path, body=body)
+
+
+def posting(
+    folder: Path, name: str, *, headers: Sequence[Mapping[str, str]], path: str, body: str
+) -> Path:
+    """A request of wrk's: the headers take turns."""
+    json_ = {"Content-Type": "application/json"}
+    tables = [
+        ", ".join(f'["{key}"] = "{value}"' for key, value in (json_ | dict(one)).items())
+        for one in headers
+    ]
+    quoted = ", ".join(f"{{ {table} }}" for table in tables)
     file = folder / f"{name}.lua"
-    file.write_text(SCRIPT.format(keys=quoted, path=path, body=body))
+    file.write_text(SCRIPT.format(headers=quoted, path=path, body=body))
     return file
 
 

@@ -12,7 +12,6 @@ from itertools import product
 import pytest
 from nats.aio.msg import Msg
 
-from events import streams
 from events.inference import Ask
 from ledger import key_format
 from ledger.api_keys import create_key, revoke_key
@@ -164,38 +163,6 @@ def signed(body: bytes, secret: str = WEBHOOK_SECRET, age_s: int = 0) -> dict[st
     at = int(time.time()) - age_s
     digest = hmac.new(secret.encode(), f"{at}.".encode() + body, hashlib.sha256).hexdigest()
     return {"Stripe-Signature": f"t={at},v1={digest}"}
-
-
-async def test_forged_and_stale_webhooks_are_refused_and_not_stored(edge: Edge) -> None:
-    body = json.dumps({"id": "evt_1", "type": "customer.created"}).encode()
-    async with edge.client() as client:
-        good = await client.post("/webhooks/stripe", content=body, headers=signed(body))
-        for headers in (
-            {},
-            {"Stripe-Signature": "nonsense"},
-            signed(body, secret="whsec_forged"),
-            signed(body, age_s=301),
-            signed(body, age_s=-301),
-            signed(body + b" "),
-        ):
-            bad = await client.post("/webhooks/stripe", content=body, headers=headers)
-            assert (bad.status_code, bad.json()["code"]) == (400, "bad_signature")
-        huge = await client.post("/webhooks/stripe", content=b"x" * 11 * MIB)
-
-    assert good.status_code == 202
-    assert huge.status_code == 413
-    state = (await edge.nats.jetstream().stream_info(streams.STRIPE)).state
-    assert state.messages == 1
-
-
-async def test_signed_nonsense_is_stored_to_be_looked_at(edge: Edge) -> None:
-    async with edge.client() as client:
-        for body in (b"[]", b"{}", b"null", b"\xff", b"[" * 10_000, b'{"type": "a..b *>"}'):
-            response = await client.post("/webhooks/stripe", content=body, headers=signed(body))
-            assert response.status_code == 202, body
-
-    state = (await edge.nats.jetstream().stream_info(streams.STRIPE)).state
-    assert state.messages == 6
 
 
 NOT_HTTP = [

@@ -1,0 +1,104 @@
+"""Durable intake of Stripe's events by group commit, and no answer before it.
+
+Without message ids: Stripe repeats itself for days, far beyond any window of JetStream's,
+and within the window one repeat would have a whole batch refused. The journal's key is
+what removes repeats. So a unit is sent once: whatever its fate, if it is not known to be
+stored then Stripe is told so, and sends its events again.
+"""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+import structlog
+from msgspec import Struct
+from nats.aio.client import Client
+
+from edge.commit import ACK_S, Fate, GroupCommit, Message, Outcome, backoff
+from edge.errors import NotStored
+from events import stripe
+from events.streams import MAX_BATCH
+
+log = structlog.get_logger()
+
+UNIT_BYTES: Final = 4 * 2**20  # of one unit, or of one event that is larger
+WAITING_BYTES: Final = 64 * 2**20  # beyond it the edge refuses at once
+BROKEN_TRIES: Final = 4
+
+
+class _Entry(Struct, frozen=True):
+    message: Message
+    settled: asyncio.Future[None]
+
+
+class Intake:
+    """Stores signed bodies in the stream STRIPE, one unit at a time."""
+
+    def __init__(self, connection: Client, *, ack_timeout_s: float = ACK_S) -> None:
+        self._group = GroupCommit(connection, ack_timeout_s=ack_timeout_s)
+        self._waiting: deque[_Entry] = deque()
+        self._bytes = 0  # that wait
+        self._arrived = asyncio.Event()
+
+    async def store(self, body: bytes) -> None:
+        """Return once a body is durable, and only then.
+
+        Raises:
+            NotStored: it is not known to be; send it again.
+        """
+        if self._bytes + len(body) > WAITING_BYTES:
+            raise NotStored("too many events wait to be stored; send it again", retry_after_s=1)
+        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Entry(Message(stripe.subject(body), body), settled))
+        self._bytes += len(body)
+        self._arrived.set()
+        await settled
+
+    async def run(self) -> None:
+        """Store what arrives, for ever."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while entries := self._take():
+                self._settle(entries, await self._commit([one.message for one in entries]))
+
+    def _take(self) -> list[_Entry]:
+        """The next unit's entries, without those who gave up waiting."""
+        entries: list[_Entry] = []
+        size = 0
+        while self._waiting and len(entries) < MAX_BATCH:
+            length = len(self._waiting[0].message.payload)
+            if entries and size + length > UNIT_BYTES:
+                break
+            entry = self._waiting.popleft()
+            self._bytes -= length
+            if not entry.settled.done():
+                entries.append(entry)
+                size += length
+        return entries
+
+    async def _commit(self, unit: list[Message]) -> Outcome:
+        for attempt in range(BROKEN_TRIES):
+            outcome = await self._group.attempt(unit)
+            if outcome.fate is not Fate.BROKEN:
+                break
+            await asyncio.sleep(backoff(attempt))
+        return outcome
+
+    def _settle(self, entries: list[_Entry], outcome: Outcome) -> None:
+        if outcome.fate is not Fate.STORED:
+            log.error(
+                "events_not_stored",
+                events=len(entries),
+                fate=outcome.fate.name,
+                code=outcome.code,
+                reason=outcome.reason,
+            )
+        for entry in entries:
+            if entry.settled.done():
+                continue
+            if outcome.fate is Fate.STORED:
+                entry.settled.set_result(None)
+            else:
+                message = "the event could not be stored; send it again"
+                entry.settled.set_exception(NotStored(message, retry_after_s=1))

@@ -9,7 +9,7 @@ from ledger.db import Connection
 from ledger.errors import StripeError
 from ledger.stripe import meters, summaries
 from ledger.stripe.api import StripeApi
-from ledger.stripe.summaries import Told
+from ledger.stripe.summaries import Sent, Told
 from ledger.verification import HOUR, MOST, full_hour
 
 LATE: Final = 2 * HOUR  # frozen for so long and not sent: somebody should know
@@ -99,6 +99,7 @@ async def _difference(
     sent = await summaries.hours_sent(ledger, told.event_name, told.customer, *hours)
     had = await summaries.hours_at_stripe(stripe, meter_id, told.customer, *hours)
     for hour in sorted(sent.keys() | had.keys()):
-        if sent.get(hour, 0) != had.get(hour, 0):
-            what = f"Stripe was told {sent.get(hour, 0):,} and has {had.get(hour, 0):,}"
+        amount = sent.get(hour, Sent()).amount
+        if amount != had.get(hour, 0):
+            what = f"Stripe was told {amount:,} and has {had.get(hour, 0):,}"
             yield Finding(kind="stripe", what=f"{name}, hour {hour:%Y-%m-%d %H:%M}: {what}")

@@ -8,6 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Final
 from uuid import UUID
@@ -18,6 +19,7 @@ from msgspec import Struct
 
 from consumers import metrics
 from consumers.pause import pause
+from consumers.stripe.doubts import Told, resolve
 from events.errors import BadPlansFile
 from events.ids import new_id
 from events.meters import Meters
@@ -33,15 +35,12 @@ from ledger.errors import (
 )
 from ledger.stripe import meters as ledger_meters
 from ledger.stripe.api import Json, StripeApi
-from ledger.stripe.meters import Fate, MeterEvent
-from ledger.stripe.summaries import sum_at_stripe, sum_sent
-from ledger.verification import HOUR
+from ledger.stripe.meters import MeterEvent
 
 log = structlog.get_logger()
 
 BATCH: Final = 50  # that are noted as perhaps sent at once: some seconds' worth
 
-Told = tuple[MeterEvent, Fate, str]
 Clock = Callable[[], datetime]
 
 
@@ -127,28 +126,21 @@ class Exporter:
         return ready
 
     async def _resolve(self) -> None:
-        """Find out what became of events that Stripe might count twice.
-
-        By then its sums have settled, and it has been told nothing else of that hour since.
-        """
-        for event in await ledger_meters.find_doubtful(self._ledger, self._clock()):
-            meter = self._meters.get(event.event_name)
-            if meter is None:
-                continue
-            hours = (event.hour, event.hour + HOUR)
-            there = await sum_at_stripe(self._stripe, meter["id"], event.customer, *hours)
-            known = await sum_sent(self._ledger, event.event_name, event.customer, *hours)
-            if there == known:
-                await ledger_meters.note_not_there(self._ledger, event)
-            elif there == known + event.amount:
-                await self._settle([(event, "sent", "")])
-            else:
-                reason = (
-                    f"it was sent, and not answered, over a day ago; Stripe's sum of the hour is "
-                    f"{there:,}, where {known:,} without it, or {known + event.amount:,} with it, "
-                    "was expected"
-                )
-                await self._settle([(event, "parked", reason)])
+        """Find out of events that Stripe might count twice whether it has them."""
+        names, now = list(self._meters), self._clock()
+        doubtful = await ledger_meters.find_doubtful(self._ledger, names, now)
+        for _, group in groupby(doubtful, lambda event: (event.event_name, event.customer)):
+            if self._stop.is_set():
+                return
+            events = list(group)
+            meter_id = self._meters[events[0].event_name]["id"]
+            missing: Sequence[MeterEvent] = ()
+            try:
+                missing, told = await resolve(self._ledger, self._stripe, meter_id, events)
+            except StripeRefused as refused:
+                told = [(event, "parked", str(refused)) for event in events]
+            await self._settle(told)
+            await ledger_meters.note_not_there(self._ledger, missing, self._clock())
 
     async def _send(self, batch: Sequence[MeterEvent], unanswered: dict[UUID, StripeError]) -> bool:
         """Send events, those of one customer and meter one after the other: Stripe asks for it.

@@ -54,7 +54,7 @@ FROM (
     FROM stripe_meter_events AS event
     WHERE fate = 'frozen'
         AND event_name = ANY ($1::text[])
-        AND (tried_at IS NULL OR tried_at > $3)
+        AND (tried_at > $3 OR tried_at IS NULL AND hour >= $3)
         AND NOT EXISTS (
             SELECT FROM stripe_meter_events AS before
             WHERE before.event_name = event.event_name
@@ -86,16 +86,26 @@ WHERE event.event_name = told.event_name
     AND event.number = told.number;
 
 -- name: doubtful
--- Sent so long ago that Stripe may not know the identifier any more, and not answered.
+-- Stripe may have them and not know their identifiers any more: sent long ago and not answered,
+-- or of hours so long ago that a ledger which was restored may have forgotten that it sent them.
 SELECT event_name, hour, account_id, number, customer, amount, identifier
-FROM stripe_meter_events
-WHERE fate = 'frozen' AND tried_at <= $1
-ORDER BY hour, event_name, account_id;
+FROM stripe_meter_events AS event
+WHERE fate = 'frozen'
+    AND event_name = ANY ($1::text[])
+    AND (tried_at <= $2 OR tried_at IS NULL AND hour < $2)
+    AND NOT EXISTS (
+        SELECT FROM stripe_meter_events AS before
+        WHERE before.event_name = event.event_name
+            AND before.hour = event.hour
+            AND before.account_id = event.account_id
+            AND before.number < event.number
+            AND before.fate IN ('frozen', 'parked')
+    )
+ORDER BY event_name, customer, hour;
 
 -- name: not_there
--- Stripe does not have it: it can be sent as if for the first time.
-UPDATE stripe_meter_events SET tried_at = NULL
-WHERE event_name = $1 AND hour = $2 AND account_id = $3 AND number = $4;
+-- Stripe does not have them: they can be sent as if for the first time, now.
+UPDATE stripe_meter_events SET tried_at = $2 WHERE identifier = ANY ($1::uuid[]) AND fate = 'frozen';
 
 -- name: park_passed
 UPDATE stripe_meter_events

@@ -1,8 +1,3 @@
--- name: sum_sent
-SELECT coalesce(sum(amount), 0)::bigint
-FROM stripe_meter_events
-WHERE event_name = $1 AND customer = $2 AND hour >= $3 AND hour < $4 AND fate = 'sent';
-
 -- name: told
 SELECT
     event_name,
@@ -20,7 +15,7 @@ ORDER BY CASE WHEN $4::integer IS NOT NULL THEN random() END, 1, 2
 LIMIT $4;
 
 -- name: hours_sent
-SELECT hour, sum(amount)::bigint AS amount
+SELECT hour, sum(amount)::bigint AS amount, bool_and(settled_at < $5) AS settled
 FROM stripe_meter_events
 WHERE event_name = $1 AND customer = $2 AND hour >= $3 AND hour < $4 AND fate = 'sent'
 GROUP BY 1;

@@ -128,15 +128,19 @@ async def settle(connection: Connection, fates: Sequence[tuple[MeterEvent, Fate,
     await connection.execute(_SQL["settle"], *map(list, columns))
 
 
-async def find_doubtful(connection: Connection, now: datetime) -> Sequence[MeterEvent]:
-    """Events of which nobody knows whether Stripe has them, and that it might count twice."""
-    return [MeterEvent(**row) for row in await connection.fetch(_SQL["doubtful"], now - SURE)]
+async def find_doubtful(
+    connection: Connection, event_names: Sequence[str], now: datetime
+) -> Sequence[MeterEvent]:
+    """Events that Stripe may have, and would count once more; by meter, customer and hour."""
+    rows = await connection.fetch(_SQL["doubtful"], list(event_names), now - SURE)
+    return [MeterEvent(**row) for row in rows]
 
 
-async def note_not_there(connection: Connection, event: MeterEvent) -> None:
-    """Stripe does not have it: send it again."""
-    key = (event.event_name, event.hour, event.account_id, event.number)
-    await connection.execute(_SQL["not_there"], *key)
+async def note_not_there(
+    connection: Connection, events: Sequence[MeterEvent], now: datetime
+) -> None:
+    """Stripe does not have them: let them be sent."""
+    await connection.execute(_SQL["not_there"], [event.identifier for event in events], now)
 
 
 async def park_passed(connection: Connection, now: datetime) -> int:

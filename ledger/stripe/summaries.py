@@ -21,6 +21,13 @@ _SQL = _sql.load("summaries.sql")
 SETTLED: Final = timedelta(minutes=10)
 
 
+class Sent(Struct, frozen=True):
+    """What Stripe took of an hour, and whether so long ago that it must be in its sum."""
+
+    amount: int = 0
+    settled: bool = True
+
+
 class NotFrozen(Struct, frozen=True, kw_only=True):
     """An hour whose total is not what was frozen of it, though nothing was folded since."""
 
@@ -81,16 +88,6 @@ async def _summaries(  # noqa: PLR0917 - the five of Stripe's own, in its order
     }
 
 
-async def sum_sent(
-    connection: Connection, event_name: str, customer: str, since: datetime, until: datetime
-) -> int:
-    """What a meter was told for certain of a customer's hours."""
-    total: int = await connection.fetchval(
-        _SQL["sum_sent"], event_name, customer, since, until, timeout=PATIENCE_S
-    )
-    return total
-
-
 async def find_not_frozen(
     connection: Connection, since: datetime, until: datetime, *, limit: int
 ) -> Sequence[NotFrozen]:
@@ -111,9 +108,15 @@ async def find_told(
 
 async def hours_sent(
     connection: Connection, event_name: str, customer: str, since: datetime, until: datetime
-) -> dict[datetime, int]:
+) -> dict[datetime, Sent]:
     """What a meter was told for certain of a customer, by hour."""
     rows = await connection.fetch(
-        _SQL["hours_sent"], event_name, customer, since, until, timeout=PATIENCE_S
+        _SQL["hours_sent"],
+        event_name,
+        customer,
+        since,
+        until,
+        datetime.now(UTC) - SETTLED,
+        timeout=PATIENCE_S,
     )
-    return {row["hour"]: row["amount"] for row in rows}
+    return {row["hour"]: Sent(row["amount"], row["settled"]) for row in rows}

@@ -185,12 +185,50 @@ async def test_what_stripe_may_have_forgotten_is_not_sent_blindly(books: Books) 
     await books.check()
 
 
+async def test_a_ledger_that_was_restored_does_not_tell_it_all_again(books: Books) -> None:
+    books.a_meter()
+    for account_id in [await books.a_customer() for _ in range(2)]:
+        await books.use(account_id, 7)
+        await books.use(account_id, 5, hours_before=40)
+    await books.export()
+    await books.ledger.execute("DELETE FROM stripe_meter_events")
+    books.stripe.account.clock.move_to(int(later().timestamp()))
+
+    assert await books.export(clock=later) == Exported(frozen=4, sent=4)
+    await books.check()
+
+
+async def test_one_that_stripe_knows_nothing_of_is_parked_and_the_others_go_on(
+    books: Books,
+) -> None:
+    books.a_meter()
+    for account_id in [await books.a_customer() for _ in range(2)]:
+        await books.use(account_id, 5, hours_before=40)
+    books.stripe.control.fail(path="/v1/billing/meters/", status=404)
+
+    assert await books.export() == Exported(frozen=2, sent=1, parked=1)
+
+
+async def test_what_stripe_may_still_add_up_waits(books: Books) -> None:
+    books.a_meter()
+    account_id = await books.a_customer()
+    await books.use(account_id, 7, hours_before=40)
+    await books.export()
+    told = books.stripe.account.meter_events["words"].pop()  # not in its sums yet
+    await books.use(account_id, 5, hours_before=40)
+
+    assert await books.export() == Exported(frozen=1)
+    books.stripe.account.meter_events["words"].append(told)
+    assert await books.export() == Exported(sent=1)
+    await books.check()
+
+
 async def test_control_what_stripe_forgot_is_counted_twice_if_sent_blindly(books: Books) -> None:
     books.a_meter()
     await books.use(await books.a_customer(), 7)
     await books.export_killed("post")
     books.stripe.account.clock.move_to(int(later().timestamp()))
-    await books.export()  # by a clock that stands still
+    await books.export()  # by a clock of the day before
 
     with pytest.raises(AssertionError, match="Stripe's total is not the ledger's"):
         await books.check()
@@ -204,7 +242,7 @@ async def test_what_cannot_be_told_from_its_sum_is_parked(books: Books) -> None:
 
     assert await books.export(clock=later) == Exported(parked=1)
     (parked,) = await meters.find_parked(books.ledger, 10)
-    assert "Stripe's sum of the hour is 6, where 0 without it, or 7 with it" in parked.reason
+    assert "its sum of the hour is 6, where 0 without it, or 7 with it" in parked.reason
 
 
 async def test_there_is_one_exporter_at_a_time(books: Books) -> None:

@@ -45,6 +45,8 @@ async def use(
 async def frozen(ledger: Connection) -> Sequence[MeterEvent]:
     """All that is to be sent, as it would be."""
     found: list[MeterEvent] = []
+    doubtful = await meters.find_doubtful(ledger, ["words", "other"], NOW)
+    await meters.note_not_there(ledger, doubtful, NOW)
     while batch := await meters.claim(ledger, ["words", "other"], NOW, 100):
         await meters.settle(ledger, [(event, "sent", "") for event in batch])
         found += batch

@@ -27,11 +27,18 @@ class Consumer(Struct, Generic[T], frozen=True, kw_only=True):
     batch: int
     decode: Callable[[Msg], T]
     write: Callable[[Pool, Sequence[T]], Awaitable[None]]  # all of it or nothing
+    linger_s: float = 5.0  # at most, whatever the settings say
     retries_s: Sequence[float] = (RETRY_S,)  # after one attempt, two, ...; the last one for ever
 
     def pull(self, connection: Client, *, linger_s: float) -> Pull:
         """Where one worker's batches come from."""
-        return Pull(connection, self.stream, self.config, batch=self.batch, linger_s=linger_s)
+        return Pull(
+            connection,
+            self.stream,
+            self.config,
+            batch=self.batch,
+            linger_s=min(self.linger_s, linger_s),
+        )
 
     async def work(self, connection: Client, pool: Pool, pull: Pull) -> None:
         """Settle one worker's batches, one after the other, until it is stopped."""

@@ -94,7 +94,12 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     workers = Workers(client, retry_s=settings.retry_s)
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
-    intake = Intake(client)
+    intake = Intake(
+        client,
+        secrets=settings.stripe_webhook_secrets,
+        max_body_bytes=settings.max_body_bytes,
+        patience_s=settings.publish_timeout_s,
+    )
     tally = Tally(client, meter)
     failures = Failures(meter, every_s=settings.failures_s)
     receipts = Receipts(

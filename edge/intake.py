@@ -7,6 +7,7 @@ stored then Stripe is told so, and sends its events again.
 """
 
 import asyncio
+import time
 from collections import deque
 from typing import Final
 
@@ -15,7 +16,8 @@ from msgspec import Struct
 from nats.aio.client import Client
 
 from edge.commit import ACK_S, Fate, GroupCommit, Message, Outcome, backoff
-from edge.errors import NotStored
+from edge.errors import BadSignature, NotStored
+from edge.signature import verify
 from events import stripe
 from events.streams import MAX_BATCH
 
@@ -23,7 +25,9 @@ log = structlog.get_logger()
 
 UNIT_BYTES: Final = 4 * 2**20  # of one unit, or of one event that is larger
 WAITING_BYTES: Final = 64 * 2**20  # beyond it the edge refuses at once
+HEADERS_BYTES: Final = 1_024  # of the broker's largest message: what goes around a body
 BROKEN_TRIES: Final = 4
+NOT_STORED: Final = "the event could not be stored; send it again"
 
 
 class _Entry(Struct, frozen=True):
@@ -32,27 +36,61 @@ class _Entry(Struct, frozen=True):
 
 
 class Intake:
-    """Stores signed bodies in the stream STRIPE, one unit at a time."""
+    """Verifies bodies, and stores them in the stream STRIPE, one unit at a time.
 
-    def __init__(self, connection: Client, *, ack_timeout_s: float = ACK_S) -> None:
+    Args:
+        connection: To the broker.
+        secrets: Signing secrets, comma-separated: two during a rotation.
+        max_body_bytes: The edge's own bound; the broker may have a lower one.
+        patience_s: For a body to be durable.
+        ack_timeout_s: For the broker to say so of a unit.
+    """
+
+    def __init__(
+        self,
+        connection: Client,
+        *,
+        secrets: str,
+        max_body_bytes: int,
+        patience_s: float,
+        ack_timeout_s: float = ACK_S,
+    ) -> None:
+        self._connection = connection
+        self._secrets = [one.strip() for one in secrets.split(",") if one.strip()]
+        self._max_body_bytes = max_body_bytes
+        self._patience_s = patience_s
         self._group = GroupCommit(connection, ack_timeout_s=ack_timeout_s)
         self._waiting: deque[_Entry] = deque()
         self._bytes = 0  # that wait
         self._arrived = asyncio.Event()
 
-    async def store(self, body: bytes) -> None:
-        """Return once a body is durable, and only then.
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body that is read: what is larger could not be stored."""
+        return min(self._max_body_bytes, self._connection.max_payload - HEADERS_BYTES)
+
+    async def take(self, body: bytes, signature: str | None) -> None:
+        """Return once a body that Stripe signed is durable, and only then.
 
         Raises:
-            NotStored: it is not known to be; send it again.
+            BadSignature: Stripe did not, or at another time.
+            NotStored: it is not known to be durable; send it again.
         """
+        if not self._secrets:
+            message = "no signing secret is configured: set TOLLGATE_STRIPE_WEBHOOK_SECRETS"
+            raise BadSignature(message)
+        verify(body, signature, self._secrets, now=time.time())
         if self._bytes + len(body) > WAITING_BYTES:
             raise NotStored("too many events wait to be stored; send it again", retry_after_s=1)
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Entry(Message(stripe.subject(body), body), settled))
         self._bytes += len(body)
         self._arrived.set()
-        await settled
+        try:
+            async with asyncio.timeout(self._patience_s):
+                await settled
+        except TimeoutError as error:
+            raise NotStored(NOT_STORED, retry_after_s=1) from error
 
     async def run(self) -> None:
         """Store what arrives, for ever."""
@@ -100,5 +138,4 @@ class Intake:
             if outcome.fate is Fate.STORED:
                 entry.settled.set_result(None)
             else:
-                message = "the event could not be stored; send it again"
-                entry.settled.set_exception(NotStored(message, retry_after_s=1))
+                entry.settled.set_exception(NotStored(NOT_STORED, retry_after_s=1))

@@ -17,6 +17,7 @@ from ledger.stripe.objects import fold_objects
 log = structlog.get_logger()
 
 BATCH: Final = 100  # an event may weigh a hundred kilobytes
+LINGER_S: Final = 0.02  # somebody who has just paid waits for it
 
 
 def _decode(message: Msg) -> ReceivedEvent:
@@ -41,6 +42,7 @@ def stripe_journal(plans: PlansFile) -> Consumer[ReceivedEvent]:
         stream=streams.STRIPE,
         config=streams.stripe_journal(),
         batch=BATCH,
+        linger_s=LINGER_S,
         decode=_decode,
         write=write,
     )

@@ -35,6 +35,7 @@ PACED_S: Final = 10
 BODY_BYTES: Final = 3_000  # of an event about a subscription
 ROUNDS: Final = 40
 LOAD_CALLERS: Final = 8
+LOAD_PER_S: Final = 50  # requests of each caller
 LOAD_WEBHOOKS_PER_S: Final = 20
 PATH: Final = "/webhooks/stripe"
 
@@ -194,6 +195,7 @@ async def _call(four: Subscribing, subscriber: Subscriber) -> None:
     while True:
         for edge in four.fleet.edges:
             await four.answers(edge, subscriber)
+            await asyncio.sleep(1 / LOAD_PER_S)
 
 
 async def _deliver(four: Subscribing, subscribers: Sequence[Subscriber]) -> None:

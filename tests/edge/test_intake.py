@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 import httpx
@@ -19,7 +20,7 @@ from events.streams import STRIPE, Sizes
 from ledger.db import Connection
 from ledger.stripe.events import find_event
 from tests.consumers.pipeline import Pipeline
-from tests.edge.running import Edge
+from tests.edge.running import WEBHOOK_SECRET, Edge
 from tests.edge.test_bad_input import MIB, signed
 from tests.link import linked
 from tests.waiting import PATIENCE_S, until
@@ -35,11 +36,25 @@ def an_event(number: int = 1, **fields: Any) -> bytes:
     return json.dumps(event | fields).encode()
 
 
+def an_intake(connection: Client, ack_timeout_s: float = PATIENCE_S) -> Intake:
+    return Intake(
+        connection,
+        secrets=WEBHOOK_SECRET,
+        max_body_bytes=10 * MIB,
+        patience_s=PATIENCE_S,
+        ack_timeout_s=ack_timeout_s,
+    )
+
+
+async def take(intake: Intake, body: bytes) -> None:
+    await intake.take(body, signed(body)["Stripe-Signature"])
+
+
 @asynccontextmanager
 async def running(
     connection: Client, *, ack_timeout_s: float = PATIENCE_S
 ) -> AsyncIterator[Intake]:
-    intake = Intake(connection, ack_timeout_s=ack_timeout_s)
+    intake = an_intake(connection, ack_timeout_s)
     task = asyncio.create_task(intake.run())
     try:
         yield intake
@@ -64,7 +79,7 @@ async def test_a_body_is_durable_as_it_came_under_its_type(nats: Client) -> None
     body = an_event()
 
     async with running(nats) as intake:
-        await intake.store(body)
+        await take(intake, body)
 
     assert await stored(nats) == [body]
     assert (await nats.jetstream().get_last_msg(STRIPE, "stripe.customer.updated")).seq == 1
@@ -74,7 +89,7 @@ async def test_many_at_once_are_all_stored_and_repeats_are_taken(nats: Client) -
     bodies = [an_event(number) for number in range(1_200)] * 2  # more than one batch holds
 
     async with running(nats) as intake:
-        await asyncio.gather(*map(intake.store, bodies))
+        await asyncio.gather(*map(partial(take, intake), bodies))
 
     assert sorted(await stored(nats)) == sorted(bodies)
 
@@ -83,7 +98,7 @@ async def test_large_bodies_are_not_put_into_one_unit(nats: Client) -> None:
     bodies = [b"%d" % number + b" " * (UNIT_BYTES // 3) for number in range(8)]
 
     async with running(nats) as intake:
-        await asyncio.gather(*map(intake.store, bodies))
+        await asyncio.gather(*map(partial(take, intake), bodies))
 
     assert sorted(await stored(nats)) == sorted(bodies)
 
@@ -96,7 +111,7 @@ async def test_what_is_not_known_to_be_stored_is_refused_and_what_comes_next_is_
         async with running(behind, ack_timeout_s=1.0) as intake:
             link.swallow_replies()
             outcomes = await asyncio.gather(
-                *(intake.store(an_event(number)) for number in range(3)), return_exceptions=True
+                *(take(intake, an_event(number)) for number in range(3)), return_exceptions=True
             )
             link.restore()
             await _stored_at_last(intake, b"again")
@@ -111,7 +126,7 @@ async def _stored_at_last(intake: Intake, body: bytes) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while True:
             with suppress(NotStored):
-                return await intake.store(body)
+                return await take(intake, body)
 
 
 async def test_a_broker_that_is_away_refuses_at_once(nats_url: str, nats: Client) -> None:
@@ -122,7 +137,9 @@ async def test_a_broker_that_is_away_refuses_at_once(nats_url: str, nats: Client
             await until(lambda: not behind.is_connected)
             for several in (1, 3):
                 bodies = [an_event(number) for number in range(several)]
-                outcomes = await asyncio.gather(*map(intake.store, bodies), return_exceptions=True)
+                outcomes = await asyncio.gather(
+                    *map(partial(take, intake), bodies), return_exceptions=True
+                )
                 assert [type(outcome) for outcome in outcomes] == [NotStored] * several
             link.restore()
             await until(lambda: behind.is_connected)
@@ -135,9 +152,9 @@ async def test_a_full_stream_refuses_all_of_a_unit(nats: Client) -> None:
     await streams.prepare(nats, Sizes(stripe_bytes=1_000))  # two or three events
 
     async with running(nats) as intake:
-        await intake.store(an_event())
+        await take(intake, an_event())
         outcomes = await asyncio.gather(
-            *(intake.store(an_event(number)) for number in range(5)), return_exceptions=True
+            *(take(intake, an_event(number)) for number in range(5)), return_exceptions=True
         )
 
     assert [type(outcome) for outcome in outcomes if outcome] == [NotStored] * len(
@@ -147,13 +164,13 @@ async def test_a_full_stream_refuses_all_of_a_unit(nats: Client) -> None:
 
 
 async def test_no_more_waits_than_there_is_room_for(nats: Client) -> None:
-    intake = Intake(nats)  # which nobody runs
+    intake = an_intake(nats)  # which nobody runs
     large = b" " * (WAITING_BYTES // 2)
-    waiting = [asyncio.create_task(intake.store(large)) for _ in range(2)]
+    waiting = [asyncio.create_task(take(intake, large)) for _ in range(2)]
     await asyncio.sleep(0)
 
     with pytest.raises(NotStored, match="too many"):
-        await intake.store(b"one more")
+        await take(intake, b"one more")
 
     for task in waiting:
         task.cancel()

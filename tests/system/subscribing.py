@@ -1,6 +1,8 @@
 """Four edges and the consumers, and customers of Stripe's whose webhooks reach the first edge."""
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,14 +14,13 @@ import httpx
 from msgspec import Struct
 from nats.aio.client import Client
 
-from consumers.app import create_app
-from consumers.settings import Settings
 from events import streams
 from ledger.db import Connection
 from tests.edge.running import WEBHOOK_SECRET
 from tests.edge.test_bad_input import signed
 from tests.ledger.stripe_history import a_customer, a_subscription, an_event
 from tests.system.fleet import PATH, Customer, EdgeProcess, Fleet, fleet
+from tests.waiting import PATIENCE_S
 
 EDGES = 4
 PLANS = """
@@ -92,24 +93,42 @@ async def subscribing(
     await streams.prepare(nats, streams.Sizes())
     plans = folder / "plans.toml"
     plans.write_text(PLANS)
-    settings = Settings(
-        nats_url=nats_url, database_url=database_url, plans_file=str(plans), stripe_workers=2
-    )
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(create_app(settings).run(stop))
-        try:
-            async with (
-                fleet(
-                    EDGES,
-                    nats_url=nats_url,
-                    database_url=database_url,
-                    ledger=ledger,
-                    plans=plans,
-                    environment={"TOLLGATE_STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET},
-                ) as started,
-                httpx.AsyncClient(timeout=60) as http,
-            ):
-                yield Subscribing(started, http)
-        finally:
-            stop.set()
+    async with (
+        consuming(nats_url, database_url, plans),
+        fleet(
+            EDGES,
+            nats_url=nats_url,
+            database_url=database_url,
+            ledger=ledger,
+            plans=plans,
+            environment={"TOLLGATE_STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET},
+        ) as started,
+        httpx.AsyncClient(timeout=60) as http,
+    ):
+        yield Subscribing(started, http)
+
+
+@asynccontextmanager
+async def consuming(nats_url: str, database_url: str, plans: Path) -> AsyncIterator[None]:
+    """The consumers, as a process of their own."""
+    with (plans.parent / "consumers.log").open("ab") as log:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "deploy.cli",
+            "consume",
+            stdout=log,
+            stderr=log,
+            env={
+                **os.environ,
+                "TOLLGATE_NATS_URL": nats_url,
+                "TOLLGATE_DATABASE_URL": database_url,
+                "TOLLGATE_PLANS_FILE": str(plans),
+                "TOLLGATE_STRIPE_WORKERS": "2",
+            },
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        await asyncio.wait_for(process.wait(), PATIENCE_S)

@@ -22,14 +22,18 @@ from consumers.retention import keep_retention
 from consumers.settings import Settings
 from consumers.stripe.journal import stripe_journal
 from consumers.stripe.metering import keep_metered
+from consumers.stripe.passes import Turns, keep_passing
 from consumers.stripe.plans import PlansKeeper
+from consumers.stripe.poll import Poll
 from consumers.stripe.settle import keep_settled
+from consumers.stripe.sweep import Sweep
 from consumers.usage import USAGE_FOLD
 from events import broker
 from events.plans_file import PlansFile
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
 from ledger.stripe.api import StripeApi
+from ledger.stripe.passes import POLL, SWEEP
 
 log = structlog.get_logger()
 
@@ -71,8 +75,8 @@ class App:
             *[stripe_journal(self._plans)] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        # and the relay's, the audit's, retention's, the plans', settling's and metering's
-        connections = len(consumers) + 6
+        # and of the relay, audit, retention, plans, settling, poll, sweep, metering
+        connections = len(consumers) + 8
         async with (
             _pool(self._settings.database_url, maximum=connections) as pool,
             _stripe(self._settings) as stripe,
@@ -113,15 +117,21 @@ class App:
                 )
                 tasks.create_task(auditing)
             if stripe:
-                tasks.create_task(keep_settled(pool, stripe, self._plans, self._stopping))
-            if stripe and self._settings.stripe_meter_s and self._settings.plans_file:
-                metering = keep_metered(
-                    pool,
-                    stripe,
-                    Path(self._settings.plans_file),
-                    self._stopping,
-                    every_s=self._settings.stripe_meter_s,
-                )
+                tasks.create_task(self._ask_stripe(pool, stripe))
+
+    async def _ask_stripe(self, pool: Pool, stripe: StripeApi) -> None:
+        settings, stop = self._settings, self._stopping
+        poll, sweep = Poll(stripe, self._connection), Sweep(stripe, self._plans)
+        turns = (
+            Turns(POLL, poll.run, settings.stripe_poll_s),
+            Turns(SWEEP, sweep.run, settings.stripe_sweep_s),
+        )
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(keep_settled(pool, stripe, self._plans, stop))
+            tasks.create_task(keep_passing(turns, pool, stop))
+            if settings.stripe_meter_s and settings.plans_file:
+                file = Path(settings.plans_file)
+                metering = keep_metered(pool, stripe, file, stop, every_s=settings.stripe_meter_s)
                 tasks.create_task(metering)
 
     async def _renew(self) -> None:
@@ -153,7 +163,11 @@ async def _stripe(settings: Settings) -> AsyncIterator[StripeApi | None]:
     if not settings.stripe_api_key:
         yield None
         return
-    api = StripeApi(settings.stripe_api_key, settings.stripe_api_base)
+    api = StripeApi(
+        settings.stripe_api_key,
+        settings.stripe_api_base,
+        per_second=settings.stripe_requests_per_second,
+    )
     try:
         yield api
     finally:

@@ -18,6 +18,25 @@ METER_EVENTS: Final = Counter(
 METERED_AT: Final = Gauge(
     "tollgate_stripe_metered_timestamp_seconds", "When Stripe's meters were last told all."
 )
+STRIPE_PASSED_AT: Final = Gauge(
+    "tollgate_stripe_pass_timestamp_seconds",
+    "When Stripe's lists were last passed: its events by poll, its objects by sweep.",
+    ["name"],
+)
+STRIPE_PASS_FAILURES: Final = Gauge(
+    "tollgate_stripe_pass_failures", "Passes over Stripe's lists that failed in a row.", ["name"]
+)
+STRIPE_EVENTS_POLLED: Final = Counter(
+    "tollgate_stripe_events_polled", "Events that the journal lacked when Stripe listed them."
+)
+STRIPE_EVENTS_GONE: Final = Counter(
+    "tollgate_stripe_events_gone", "Polls so late that Stripe had forgotten events before them."
+)
+STRIPE_DIFFERENCES: Final = Gauge(
+    "tollgate_stripe_differences",
+    "Objects that the last sweep found otherwise at Stripe.",
+    ["kind"],
+)
 
 
 def serve(address: str) -> None:

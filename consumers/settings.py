@@ -5,6 +5,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ledger.ages import DEFAULT_DAYS, Days
+from ledger.stripe.api import PER_SECOND
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -16,6 +17,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     stripe_workers: Annotated[int, Meta(ge=1)] = 2
     stripe_api_key: str = ""  # secret or restricted; without it, nothing is asked of Stripe
     stripe_api_base: str = ""  # of a stand-in's; Stripe's own without it
+    stripe_poll_s: Annotated[float, Meta(ge=0)] = 60.0  # between two looks at its events; 0: never
+    stripe_sweep_s: Annotated[float, Meta(ge=0)] = 86_400.0  # between two of its objects; 0: never
+    stripe_requests_per_second: Annotated[float, Meta(ge=1)] = PER_SECOND  # of this process
     stripe_meter_s: Annotated[float, Meta(ge=0)] = 900.0  # between two exports of usage; 0: never
     plans_file: str = ""  # what accounts may use, the plans of Stripe's prices, what is metered
     linger_s: Annotated[float, Meta(ge=0, le=5)] = 0.2  # what a batch waits to fill: fewer commits

@@ -104,6 +104,8 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
         max_age_s=sizes.stripe_days * DAY_S,
     )
     stripe_stream.allow_atomic = True
+    # longer than polls list an event that was parked again and again (consumers/stripe/poll.py)
+    stripe_stream.duplicate_window = 1_800.0
     models_stream = _stream(MODELS, models.SUBJECTS, max_bytes=64 * MIB, max_age_s=DAY_S)
     models_stream.max_msgs_per_subject = 1  # the last word of each worker on each model
     models_stream.discard = DiscardPolicy.OLD  # which then only ever drops the superseded

@@ -85,6 +85,24 @@ CREATE TABLE webhooks (
     created_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- Passes over Stripe's lists: poll (its events), sweep (its objects, compared) and sync (its
+-- objects, taken over). Whoever writes here holds the pass's lock on the same connection.
+CREATE TABLE stripe_passes (
+    name text PRIMARY KEY,
+    due_at timestamptz NOT NULL DEFAULT now(),  -- when the next one may begin
+    began_at timestamptz,  -- the last one
+    finished_at timestamptz,  -- the last one that came to its end
+    failures integer NOT NULL DEFAULT 0,  -- in a row
+    error text NOT NULL DEFAULT '',  -- the last failure's; empty after a success
+    note text NOT NULL DEFAULT '',  -- what a person should know of a success
+    cursor bigint,  -- Unix seconds of Stripe's: all events until then are passed
+    newest bigint,  -- what the cursor will be when the listing under way is through
+    list text NOT NULL DEFAULT '',  -- which list is under way
+    after text NOT NULL DEFAULT '',  -- the last of it that was passed
+    passed bigint NOT NULL DEFAULT 0,  -- objects or events, by the last one
+    found bigint NOT NULL DEFAULT 0  -- of them the ledger lacked, or had otherwise
+);
+
 -- What is to be announced on NATS, written in the transaction that makes it true.
 CREATE TABLE outbox (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

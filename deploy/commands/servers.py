@@ -93,6 +93,21 @@ def ask_both(question: Callable[[Connection, Client], Awaitable[T]]) -> T:
     return asyncio.run(run())
 
 
+def ask_perhaps_stripe(question: Callable[[Connection, StripeApi | None], Awaitable[T]]) -> T:
+    """Ask the ledger, and Stripe where TOLLGATE_STRIPE_API_KEY is set."""
+
+    async def run() -> T:
+        ledger = read_settings(LedgerSettings, environment_for_commands())
+        async with (
+            stripe_if_known() as stripe,
+            create_pool(ledger.database_url) as pool,
+            acquire(pool) as connection,
+        ):
+            return await question(connection, stripe)
+
+    return asyncio.run(run())
+
+
 def ask_stripe(question: Callable[[Pool, StripeApi], Awaitable[T]]) -> T:
     """Ask Stripe, with the ledger at hand.
 

@@ -119,6 +119,10 @@ class StripeApi:
                 code=error.code,
                 param=getattr(error, "param", None),
             ) from error
+        except (AttributeError, KeyError, TypeError) as error:
+            raise StripeUnavailable(f"Stripe answered nonsense: {error!r}") from error
+        if not isinstance(answer.data, dict):
+            raise StripeUnavailable(f"Stripe answered nonsense: {str(answer.data)[:100]}")
         return cast("Json", answer.data)
 
 

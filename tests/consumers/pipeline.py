@@ -1,9 +1,10 @@
 """The consumers inside the test's own loop, or as a process that a test may kill."""
 
 import asyncio
+import json
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,10 +20,10 @@ from tests.waiting import PATIENCE_S, until
 
 SMALL = streams.Sizes(usage_bytes=64 * streams.MIB, stripe_bytes=64 * streams.MIB)
 PROCESS = """
-import asyncio, sys
+import asyncio, json, sys
 from consumers.app import create_app
 from consumers.settings import Settings
-settings = Settings(nats_url=sys.argv[1], database_url=sys.argv[2], linger_s=0.01)
+settings = Settings(**json.loads(sys.argv[1]))
 asyncio.run(create_app(settings).run(asyncio.Event()))
 """
 
@@ -39,24 +40,23 @@ class Pipeline:
     @asynccontextmanager
     async def consuming(self, **changes: Any) -> AsyncIterator[None]:
         """Run the consumers; they have to stop cleanly, too."""
-        settings: dict[str, Any] = {
-            "nats_url": self.nats_url,
-            "database_url": self.database_url,
-            "linger_s": 0.01,
-        }
         stop = asyncio.Event()
         async with asyncio.timeout(2 * PATIENCE_S), asyncio.TaskGroup() as tasks:
-            tasks.create_task(create_app(Settings(**settings | changes)).run(stop))
+            tasks.create_task(create_app(Settings(**self._settings(changes))).run(stop))
             try:
                 yield
             finally:
                 stop.set()
 
-    async def a_process(self) -> asyncio.subprocess.Process:
+    async def a_process(self, **changes: Any) -> asyncio.subprocess.Process:
         """The consumers in a process of their own."""
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-c", PROCESS, self.nats_url, self.database_url
+            sys.executable, "-c", PROCESS, json.dumps(self._settings(changes))
         )
+
+    def _settings(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+        settings = {"nats_url": self.nats_url, "database_url": self.database_url}
+        return {**settings, "linger_s": 0.01, **changes}
 
     async def publish(self, subject: str, *bodies: bytes) -> None:
         jetstream = self.nats.jetstream()

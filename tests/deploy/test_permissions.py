@@ -427,6 +427,7 @@ MAY: Final = (  # what the test above does not come to
     ("worker", "models.echo.x", "edge", "models.>"),
     ("consumers", "accounts.x", "edge", "accounts.>"),
     ("consumers", "budgets.x", "operator", "budgets.>"),
+    ("consumers", "stripe.x", "operator", "stripe.>"),
 )
 
 
@@ -471,7 +472,6 @@ async def test_processes_get_answers(
         ("worker", "$JS.API.STREAM.INFO.USAGE"),
         ("worker", "$JS.API.DIRECT.GET.ACCOUNTS"),
         ("consumers", "usage.v1.a.m.t"),
-        ("consumers", "stripe.x"),
         ("consumers", "quotas.x"),
         ("consumers", "inference.echo.echo"),
         ("consumers", "$JS.API.STREAM.PURGE.USAGE"),

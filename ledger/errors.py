@@ -60,6 +60,14 @@ class UnreadableObject(LedgerError):
     """An object of Stripe's that says nothing that we understand."""
 
 
+class UnknownEvent(LedgerError):
+    """The journal has no such event."""
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(f"the journal has no event {event_id}; `tollgate stripe sync` fetches")
+        self.event_id = event_id
+
+
 class StripeError(LedgerError):
     """Base of what goes wrong with Stripe's API."""
 

@@ -188,7 +188,9 @@ SELECT
     event.id AS event_id,
     event.type,
     event.payload #> '{data,object}' AS object,
-    event.payload #> '{data,previous_attributes}' AS previous
+    event.payload #> '{data,previous_attributes}' AS previous,
+    known.customer,
+    event.payload #> '{data,object}' <> known.object AS differs
 FROM stripe_objects AS known
 JOIN stripe_events AS event
     ON event.payload #>> '{data,object,id}' = known.id AND event.created = known.stripe_created

@@ -114,27 +114,34 @@ async def _fold(
     await connection.execute(_SQL["lock_objects"], event_ids, answers)
     rows = await connection.fetch(_SQL["fold_objects"], event_ids, answers, fetched_at)
     tied = [row["id"] for row in rows if row["tied"]]
-    certain = await _settle_tied(connection, tied) if tied else frozenset()
-    touched = [row for row in rows if row["changed"] or row["tied"]]
+    settled = await _settle_tied(connection, tied) if tied else Changed()
+    touched = [row for row in rows if row["changed"]]
     return Changed(
-        customers=frozenset(row["customer"] for row in touched if row["customer"]),
-        objects=frozenset(row["id"] for row in touched),
-        unsettled=frozenset(row["id"] for row in rows if row["unsettled"]) - certain,
+        customers=settled.customers | {row["customer"] for row in touched if row["customer"]},
+        objects=settled.objects | {row["id"] for row in touched},
+        unsettled=frozenset(row["id"] for row in rows if row["unsettled"] and not row["tied"])
+        | settled.unsettled,
     )
 
 
-async def _settle_tied(connection: Connection, ids: Sequence[str]) -> frozenset[str]:
-    """Choose among the events of one second; the ids of objects where that is certain."""
+async def _settle_tied(connection: Connection, ids: Sequence[str]) -> Changed:
+    """Choose among the events of one second."""
     rows = await connection.fetch(_SQL["read_tied"], ids)
-    certain, winners, sure = [], [], []
-    for object_id, events in groupby(rows, lambda row: cast("str", row["id"])):
-        winner, is_certain = last([_snapshot(event) for event in events])
-        winners.append(winner.event_id)
-        sure.append(is_certain)
-        if is_certain:
-            certain.append(object_id)
-    await connection.execute(_SQL["settle_tied"], winners, sure)
-    return frozenset(certain)
+    winners, doubtful = [], set(ids)
+    for object_id, group in groupby(rows, lambda row: cast("str", row["id"])):
+        events = {row["event_id"]: row for row in group}
+        winner, certain = last([_snapshot(event) for event in events.values()])
+        winners.append((events[winner.event_id], certain))
+        if certain:
+            doubtful.remove(object_id)
+    chosen = [row["event_id"] for row, _ in winners]
+    await connection.execute(_SQL["settle_tied"], chosen, [certain for _, certain in winners])
+    changed = [row for row, _ in winners if row["differs"]]
+    return Changed(
+        customers=frozenset(row["customer"] for row in changed if row["customer"]),
+        objects=frozenset(row["id"] for row in changed),
+        unsettled=frozenset(doubtful),
+    )
 
 
 def _snapshot(row: asyncpg.Record) -> Snapshot:

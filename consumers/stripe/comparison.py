@@ -36,7 +36,7 @@ async def compare_meters(
     hours = full_hour(since), min(full_hour(until) + HOUR, full_hour(datetime.now(UTC)))
     found = [
         Finding(
-            kind="metered",
+            kind="metered" if one.begun else "untold",
             what=f"meter {one.event_name}, account {one.account_id}, hour {one.hour:%Y-%m-%d %H:%M}"
             f": totals say {one.used:,}, what Stripe is told adds up to {one.frozen:,}",
         )

@@ -42,7 +42,9 @@ WITH used AS (
     FULL JOIN frozen USING (event_name, account_id, hour)
     WHERE coalesce(used.amount, 0) <> coalesce(frozen.amount, 0)
 )
-SELECT compared.event_name, compared.account_id, compared.hour, used, frozen
+SELECT
+    compared.event_name, compared.account_id, compared.hour, used, frozen,
+    (event_name, account_id) IN (SELECT frozen.event_name, frozen.account_id FROM frozen) AS begun
 FROM compared
 JOIN stripe_meters AS meter USING (event_name)
 JOIN accounts ON accounts.id = compared.account_id AND stripe_customer IS NOT NULL

@@ -36,6 +36,7 @@ class NotFrozen(Struct, frozen=True, kw_only=True):
     hour: datetime
     used: int
     frozen: int
+    begun: bool  # something is frozen of this account; else it may be a customer since just now
 
 
 class Told(Struct, frozen=True, kw_only=True):

@@ -84,6 +84,15 @@ async def test_usage_that_came_since_is_the_next_pass_s(books: Books) -> None:
     assert not await compare(books)
 
 
+async def test_who_is_a_customer_since_just_now_is_told_of_by_the_next_pass(books: Books) -> None:
+    await books.use(await books.a_customer(), 9)
+    await books.ledger.execute("UPDATE usage_events SET recorded_at = recorded_at - interval '1 h'")
+    (found,) = await compare(books)
+
+    assert found.kind == "untold"
+    assert found.what.endswith("totals say 9, what Stripe is told adds up to 0")
+
+
 async def test_what_is_not_sent_is_said_and_no_error(books: Books) -> None:
     await books.ledger.execute("UPDATE stripe_meter_events SET fate = 'frozen' WHERE amount = 7")
     waiting, *_ = await compare(books)

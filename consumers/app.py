@@ -21,6 +21,7 @@ from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
 from consumers.stripe.journal import stripe_journal
+from consumers.stripe.metering import keep_metered
 from consumers.stripe.passes import Turns, keep_passing
 from consumers.stripe.plans import PlansKeeper
 from consumers.stripe.poll import Poll
@@ -74,9 +75,12 @@ class App:
             *[stripe_journal(self._plans)] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        # and the relay's, the audit's, retention's, the plans', poll's, sweep's and two of settling
-        connections = len(consumers) + 8
-        async with _pool(self._settings.database_url, maximum=connections) as pool:
+        # and of the relay, audit, retention, plans, poll, sweep, metering and two of settling
+        connections = len(consumers) + 9
+        async with (
+            _pool(self._settings.database_url, maximum=connections) as pool,
+            _stripe(self._settings) as stripe,
+        ):
             await broker.connect(
                 self._settings.nats_url,
                 "tollgate-consumers",
@@ -84,11 +88,13 @@ class App:
                 on_reconnect=self._renew,
             )
             try:
-                await self._consume(consumers, pool)
+                await self._consume(consumers, pool, stripe)
             finally:
                 await self._disconnect()
 
-    async def _consume(self, consumers: Sequence[Consumer[Any]], pool: Pool) -> None:
+    async def _consume(
+        self, consumers: Sequence[Consumer[Any]], pool: Pool, stripe: StripeApi | None
+    ) -> None:
         log.info("consumers_started", workers=len(consumers))
         async with asyncio.TaskGroup() as tasks:
             for consumer in consumers:
@@ -107,28 +113,26 @@ class App:
                     self._stopping,
                     every_s=self._settings.audit_s,
                     kept=retention.kept,
+                    stripe=stripe,
                 )
                 tasks.create_task(auditing)
-            if self._settings.stripe_api_key:
-                tasks.create_task(self._ask_stripe(pool))
+            if stripe:
+                tasks.create_task(self._ask_stripe(pool, stripe))
 
-    async def _ask_stripe(self, pool: Pool) -> None:
-        api = StripeApi(
-            self._settings.stripe_api_key,
-            self._settings.stripe_api_base,
-            per_second=self._settings.stripe_requests_per_second,
-        )
-        poll, sweep = Poll(api, self._connection), Sweep(api, self._plans)
+    async def _ask_stripe(self, pool: Pool, stripe: StripeApi) -> None:
+        settings, stop = self._settings, self._stopping
+        poll, sweep = Poll(stripe, self._connection), Sweep(stripe, self._plans)
         turns = (
-            Turns(POLL, poll.run, self._settings.stripe_poll_s),
-            Turns(SWEEP, sweep.run, self._settings.stripe_sweep_s),
+            Turns(POLL, poll.run, settings.stripe_poll_s),
+            Turns(SWEEP, sweep.run, settings.stripe_sweep_s),
         )
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(keep_settled(pool, api, self._plans, self._stopping))
-                tasks.create_task(keep_passing(turns, pool, self._stopping))
-        finally:
-            await api.close()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(keep_settled(pool, stripe, self._plans, stop))
+            tasks.create_task(keep_passing(turns, pool, stop))
+            if settings.stripe_meter_s and settings.plans_file:
+                file = Path(settings.plans_file)
+                metering = keep_metered(pool, stripe, file, stop, every_s=settings.stripe_meter_s)
+                tasks.create_task(metering)
 
     async def _renew(self) -> None:
         for pull in self._pulls:
@@ -151,6 +155,23 @@ async def _pool(url: str, *, maximum: int) -> AsyncIterator[Pool]:
                 await pool.close()
         except TimeoutError:
             pool.terminate()
+
+
+@asynccontextmanager
+async def _stripe(settings: Settings) -> AsyncIterator[StripeApi | None]:
+    """Stripe, for all who ask it: they share one pace; None where no key is set."""
+    if not settings.stripe_api_key:
+        yield None
+        return
+    api = StripeApi(
+        settings.stripe_api_key,
+        settings.stripe_api_base,
+        per_second=settings.stripe_requests_per_second,
+    )
+    try:
+        yield api
+    finally:
+        await api.close()
 
 
 def create_app(settings: Settings) -> App:

@@ -16,15 +16,19 @@ from events import audits
 from events.audits import UsageAudited
 from ledger.db import Pool, acquire, only_one
 from ledger.errors import LedgerUnavailable
+from ledger.stripe.api import StripeApi
 
 log = structlog.get_logger()
 
 BACK: Final = timedelta(days=2)
 SHOWN: Final = 20  # findings in the log
+CUSTOMERS: Final = 200  # of whom Stripe is asked, each of one meter: ten seconds at our pace
 STARTED_S: Final = 60.0  # before the first one: the fold has come up by then
 
 
-async def audit(nats: Client, pool: Pool, kept: timedelta) -> UsageAudited | None:
+async def audit(
+    nats: Client, pool: Pool, kept: timedelta, stripe: StripeApi | None = None
+) -> UsageAudited | None:
     """Verify the last two days, say so, and publish it; None where somebody else does it.
 
     Raises:
@@ -34,7 +38,15 @@ async def audit(nats: Client, pool: Pool, kept: timedelta) -> UsageAudited | Non
     async with acquire(pool) as ledger, only_one(ledger, "audit") as ours:
         if not ours:
             return None
-        verifier = Verifier(nats, ledger, since=now - BACK, until=now, kept_since=now - kept)
+        verifier = Verifier(
+            nats,
+            ledger,
+            since=now - BACK,
+            until=now,
+            kept_since=now - kept,
+            stripe=stripe,
+            customers=CUSTOMERS,
+        )
         found = await verifier.verify(read_stream=False)
     metrics.AUDIT_MISSING.set(found.missing)
     metrics.AUDIT_DOUBLE.set(found.double)
@@ -53,13 +65,19 @@ async def audit(nats: Client, pool: Pool, kept: timedelta) -> UsageAudited | Non
 
 
 async def keep_audited(
-    nats: Client, pool: Pool, stop: asyncio.Event, *, every_s: float, kept: timedelta
+    nats: Client,
+    pool: Pool,
+    stop: asyncio.Event,
+    *,
+    every_s: float,
+    kept: timedelta,
+    stripe: StripeApi | None,
 ) -> None:
     """Do so until `stop`, beginning soon after the start."""
     await pause(stop, min(every_s, STARTED_S))
     while not stop.is_set():
         try:
-            await audit(nats, pool, kept)
+            await audit(nats, pool, kept, stripe)
         except (LedgerUnavailable, Error, OSError, TimeoutError) as error:
             log.warning("usage_not_audited", error=repr(error))
         await pause(stop, every_s)

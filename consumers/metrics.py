@@ -12,6 +12,12 @@ AUDIT_DOUBLE: Final = Gauge(
 )
 AUDIT_FINDINGS: Final = Gauge("tollgate_audit_findings", "All that did not fit, at the last look.")
 AUDITED_AT: Final = Gauge("tollgate_audit_timestamp_seconds", "When usage was last verified.")
+METER_EVENTS: Final = Counter(
+    "tollgate_stripe_meter_events", "Meter events that Stripe took, or that were parked.", ["fate"]
+)
+METERED_AT: Final = Gauge(
+    "tollgate_stripe_metered_timestamp_seconds", "When Stripe's meters were last told all."
+)
 STRIPE_PASSED_AT: Final = Gauge(
     "tollgate_stripe_pass_timestamp_seconds",
     "When Stripe's lists were last passed: its events by poll, its objects by sweep.",

@@ -13,6 +13,7 @@ from msgspec import Struct
 from nats.aio.client import Client
 
 from consumers.redelivery import REASON
+from consumers.stripe.comparison import compare_meters
 from events import edges, streams, usage
 from events.audits import Finding, UsageAudited
 from events.direct import Direct
@@ -20,6 +21,7 @@ from events.ids import time_of
 from events.usage import UsageEvent
 from ledger import verification
 from ledger.db import Connection
+from ledger.stripe.api import StripeApi
 from ledger.verification import Count, Difference, full_hour
 
 BATCH: Final = 1_000
@@ -48,6 +50,8 @@ class Verifier:
         until: And before then.
         kept_since: From then on all events are kept; edges that began before may have
             numbers of which nothing is left.
+        stripe: Who is asked what it was told; None: nobody.
+        customers: So many are asked for, at random; None: all.
     """
 
     def __init__(
@@ -58,12 +62,16 @@ class Verifier:
         since: datetime,
         until: datetime,
         kept_since: datetime,
+        stripe: StripeApi | None = None,
+        customers: int | None = None,
     ) -> None:
         self._nats = nats
         self._ledger = ledger
         self._since = full_hour(since)
         self._until = until
         self._kept_since = kept_since
+        self._stripe = stripe
+        self._customers = customers
         self._direct = Direct(nats)
         self._last = 0  # message of the stream that should be folded by now
         self._findings: list[Finding] = []
@@ -91,6 +99,9 @@ class Verifier:
                 f"{_amounts(wrong.should_be)}, totals say {_amounts(wrong.is_)}"
             )
             self._findings.append(Finding(kind="total", what=what))
+        self._findings += await compare_meters(
+            self._ledger, self._stripe, self._since, self._until, customers=self._customers
+        )
         if read_stream:
             await self._compare_stream(parked)
         return UsageAudited(

@@ -10,7 +10,9 @@ from msgspec import Struct
 SUBJECTS: Final = "audits.>"
 USAGE: Final = "audits.usage"
 
-Kind = Literal["missing", "double", "altered", "total", "parked", "unfolded"]
+Kind = Literal[
+    "missing", "double", "altered", "total", "parked", "unfolded", "metered", "untold", "stripe"
+]
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -34,8 +36,8 @@ class UsageAudited(Struct, frozen=True, kw_only=True, tag_field="type", tag="usa
 
     @property
     def balanced(self) -> bool:
-        """Whether nothing is wrong; what is parked or not yet folded is known of."""
-        return not any(one.kind not in {"parked", "unfolded"} for one in self.findings)
+        """Whether nothing is wrong; what is parked, not yet folded or not yet told is known of."""
+        return not any(one.kind not in {"parked", "unfolded", "untold"} for one in self.findings)
 
 
 _encoder: Final = msgspec.json.Encoder()

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from events.errors import BadPlansFile
+from events.meters import Meter, Meters
 from events.usage import Quantities
 from events.windows import Window
 
@@ -122,6 +123,7 @@ Plans = Mapping[str, Plan]
 
 class _File(Struct, frozen=True, forbid_unknown_fields=True):
     plan: tuple[Plan, ...]
+    meter: tuple[Meter, ...] = ()
 
 
 #: Where no file says otherwise: everybody may do everything, and pays nothing.
@@ -157,6 +159,15 @@ def read_plans(path: Path) -> Plans:
     Raises:
         BadPlansFile: it is missing, is not TOML, or says something wrong; with the line.
     """
+    return {plan.name: plan for plan in _read(path).plan}
+
+
+def read_meters(path: Path) -> Meters:
+    """Read what the same file says of meters. Raises as `read_plans` does."""
+    return _read(path).meter
+
+
+def _read(path: Path) -> _File:
     try:
         text = path.read_text()
         found: Any = tomllib.loads(text)
@@ -165,24 +176,33 @@ def read_plans(path: Path) -> Plans:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadPlansFile(path, str(error)) from error
     try:
-        declared = msgspec.convert(found, _File).plan
+        file = msgspec.convert(found, _File)
     except msgspec.ValidationError as error:
         raise BadPlansFile(path, str(error), line=_line(text, str(error))) from error
-    plans: dict[str, Plan] = {}
-    owners: dict[str, str] = {}  # of lookup keys
-    for number, plan in enumerate(declared):
-        if plan.name in plans:
-            line = _line(text, f"`$.plan[{number}].name`")
-            raise BadPlansFile(path, f"plan {plan.name!r} is there twice", line=line)
-        plans[plan.name] = plan
+    _check_names(path, text, file)
+    if DEFAULT not in {plan.name for plan in file.plan}:
+        raise BadPlansFile(path, f"there must be a plan called {DEFAULT!r}")
+    return file
+
+
+def _check_names(path: Path, text: str, file: _File) -> None:
+    """See that each name, and each lookup key, is one plan's or one meter's."""
+    named = (
+        ("plan", "name", [plan.name for plan in file.plan]),
+        ("meter", "event_name", [meter.event_name for meter in file.meter]),
+    )
+    for table, field, names in named:
+        for number, name in enumerate(names):
+            if name in names[:number]:
+                line = _line(text, f"`$.{table}[{number}].{field}`")
+                raise BadPlansFile(path, f"{table} {name!r} is there twice", line=line)
+    owners: dict[str, str] = {}
+    for number, plan in enumerate(file.plan):
         for key in plan.lookup_keys:
             if owners.setdefault(key, plan.name) != plan.name:
                 line = _line(text, f"`$.plan[{number}].lookup_keys`")
                 message = f"lookup key {key!r} is plan {owners[key]!r}'s already"
                 raise BadPlansFile(path, message, line=line)
-    if DEFAULT not in plans:
-        raise BadPlansFile(path, f"there must be a plan called {DEFAULT!r}")
-    return plans
 
 
 def _line(text: str, message: str) -> int | None:

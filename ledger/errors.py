@@ -79,6 +79,27 @@ class NoStripeKey(StripeError):
         super().__init__("set TOLLGATE_STRIPE_API_KEY to a secret or restricted key of Stripe's")
 
 
+class MeterChanged(StripeError):
+    """What was told to a meter of Stripe's was something else."""
+
+    def __init__(self, event_name: str) -> None:
+        super().__init__(
+            f"meter {event_name!r} has another unit, or another `only`, than when Stripe was "
+            "first told of it; what is charged from now on needs a meter of another name"
+        )
+        self.event_name = event_name
+
+
+class NothingParked(StripeError):
+    """No such meter event is parked."""
+
+    def __init__(self, identifier: UUID) -> None:
+        super().__init__(
+            f"no meter event {identifier} is parked; `tollgate stripe meter` lists them"
+        )
+        self.identifier = identifier
+
+
 class StripeUnavailable(StripeError):
     """Stripe is away, overloaded or answers nonsense; the same call may work later."""
 

@@ -312,6 +312,61 @@ LEFT JOIN LATERAL (
 ) AS subscription ON true
 WHERE accounts.stripe_customer IS NOT NULL;
 
+-- The meters that Stripe is told of, as they were when it first was: one that means something
+-- else needs another name, here as there.
+CREATE TABLE stripe_meters (
+    event_name text PRIMARY KEY,
+    unit text NOT NULL,
+    covers text[] NOT NULL,  -- models or tasks; none: all
+    since timestamptz NOT NULL,  -- the first hour that counts
+    frozen_until timestamptz,  -- all hours before it were looked at, and what was new frozen
+    frozen_at timestamptz  -- when that was
+);
+
+-- What there is of each meter by now, whoever's customer the account is.
+CREATE VIEW stripe_metered AS
+SELECT
+    event_name,
+    account_id,
+    hour,
+    sum(CASE unit
+        WHEN 'requests' THEN requests
+        WHEN 'input_tokens' THEN input_tokens
+        WHEN 'output_tokens' THEN output_tokens
+        WHEN 'input_words' THEN input_words
+        WHEN 'output_words' THEN output_words
+        WHEN 'input_characters' THEN input_characters
+        WHEN 'output_characters' THEN output_characters
+        WHEN 'device_ms' THEN device_ms
+        WHEN 'cost' THEN cost
+    END) AS amount
+FROM stripe_meters
+JOIN usage_totals
+    ON hour >= since AND (covers = '{}' OR model = ANY (covers) OR task = ANY (covers))
+GROUP BY 1, 2, 3;
+
+-- What Stripe is told, written down before it is and never changed: of one hour of one account
+-- the first time all that is known, and then what came after.
+CREATE TABLE stripe_meter_events (
+    event_name text NOT NULL REFERENCES stripe_meters,
+    hour timestamptz NOT NULL,
+    account_id uuid NOT NULL,
+    number integer NOT NULL,  -- of this hour's, from 1
+    customer text NOT NULL,
+    amount bigint NOT NULL,  -- negative takes back
+    identifier uuid NOT NULL,  -- made of the key, so that the same is never there twice
+    frozen_at timestamptz NOT NULL DEFAULT now(),
+    tried_at timestamptz,  -- since when Stripe may have it
+    fate text NOT NULL DEFAULT 'frozen',
+    settled_at timestamptz,  -- when it got its fate
+    reason text NOT NULL DEFAULT '',  -- why it is parked or written off
+    PRIMARY KEY (event_name, hour, account_id, number),
+    CONSTRAINT stripe_meter_events_fate_check
+        CHECK (fate IN ('frozen', 'sent', 'parked', 'written off'))
+);
+CREATE INDEX stripe_meter_events_open_idx
+    ON stripe_meter_events (fate, hour) WHERE fate IN ('frozen', 'parked');
+
 -- What one account may see, for the role tollgate_tenant, whose queries run with the setting
 -- tollgate.account_id (ledger/tenants.py).
 CREATE SCHEMA tenant;

@@ -8,6 +8,7 @@ import typer
 from deploy.commands import stripe_passes
 from deploy.commands.output import AsJson
 from deploy.commands.stripe_history import show_history
+from deploy.commands.stripe_meter import meter
 from deploy.commands.stripe_rebuild import run_rebuild
 from deploy.commands.stripe_replay import replay_event
 
@@ -15,6 +16,7 @@ app = typer.Typer(help="Stripe's side of the ledger.")
 app.command("sync")(stripe_passes.sync)
 app.command("sweep")(stripe_passes.sweep)
 app.command("status")(stripe_passes.show_status)
+app.command("meter")(meter)
 
 MOMENTS = [
     f"%Y-%m-%d{time}{zone}"

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 
 from consumers.verification import Verifier
 from deploy.commands.output import AsJson, print_json, show_table
-from deploy.commands.servers import ask_both, ask_ledger
+from deploy.commands.servers import ask_both, ask_ledger, stripe_if_known
 from deploy.errors import DeployError
 from events.audits import UsageAudited
 from events.plans import show_money
@@ -103,23 +103,28 @@ def verify(
         float, typer.Option(help="For how long events are kept.", envvar=KEPT_DAYS)
     ] = DEFAULT_DAYS,
     ledger_only: Annotated[
-        bool, typer.Option("--ledger-only", help="Do not read the stream as well.")
+        bool, typer.Option("--ledger-only", help="Do not read the stream as well, nor ask Stripe.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare totals, events, the stream and what edges counted; say exactly what is wrong."""
+    """Compare totals, events, the stream, what edges counted and what Stripe was told.
+
+    Says exactly what is wrong.
+    """
     now = datetime.now(UTC)
     kept_since = now - timedelta(days=kept_days)
 
     async def look(ledger: Connection, nats: Client) -> UsageAudited:
-        verifier = Verifier(
-            nats,
-            ledger,
-            since=_utc(since) or kept_since,
-            until=_utc(until) or now,
-            kept_since=kept_since,
-        )
-        return await verifier.verify(read_stream=not ledger_only)
+        async with stripe_if_known() as stripe:
+            verifier = Verifier(
+                nats,
+                ledger,
+                since=_utc(since) or kept_since,
+                until=_utc(until) or now,
+                kept_since=kept_since,
+                stripe=None if ledger_only else stripe,
+            )
+            return await verifier.verify(read_stream=not ledger_only)
 
     found = ask_both(look)
     if as_json:

@@ -98,12 +98,13 @@ async def measure_reports(events: int = EVENTS) -> None:
             url = postgres.create("reports")
             await asyncio.to_thread(migrate, url)
             for number in (events // 10, events - events // 10):
-                await _load(url, number)
+                await load(url, number)
                 async with create_pool(url) as pool, acquire(pool) as connection:
                     await _measure(connection)
 
 
-async def _load(url: str, events: int) -> None:
+async def load(url: str, events: int) -> None:
+    """Add events, and their totals, to a ledger."""
     connection = await asyncpg.connect(url)
     await connection.execute("SET synchronous_commit = off")
     for day in range(DAYS):

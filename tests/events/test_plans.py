@@ -1,6 +1,6 @@
 """The plans file: what it may say, and where it is wrong."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.errors import BadPlansFile
-from events.plans import money, read_plans, show_money
+from events.meters import Meter
+from events.plans import money, read_meters, read_plans, show_money
 from events.usage import Quantities
 from events.windows import WINDOWS, Window, span
 
@@ -34,6 +35,16 @@ window = "day"
 
 [[plan]]
 name = "other"
+
+[[meter]]
+event_name = "words"
+unit = "output_words"
+
+[[meter]]
+event_name = "read"
+unit = "input_characters"
+only = ["multilingual"]
+since = 2026-11-01
 """
 
 
@@ -48,6 +59,15 @@ def test_a_plan_says_what_a_request_costs(tmp_path: Path) -> None:
     assert plan.cost(Quantities(input_words=1_000, output_words=7)) == 600_000
     assert show_money(600_000) == "0.0006"
     assert plan.policy[1].most() == 12_500_000_000
+
+
+def test_meters_stand_beside_the_plans(tmp_path: Path) -> None:
+    (tmp_path / "plans.toml").write_text(GOOD)
+
+    words, read = read_meters(tmp_path / "plans.toml")
+
+    assert words == Meter(event_name="words", unit="output_words")
+    assert (read.only, read.since) == (("multilingual",), date(2026, 11, 1))
 
 
 @pytest.mark.parametrize(
@@ -71,6 +91,11 @@ def test_a_plan_says_what_a_request_costs(tmp_path: Path) -> None:
         ('name = "other"', 'name = "other"\ngrace_days = -1', 21, ">= 0"),
         ('name = "default"', 'name = "standard"', None, "must be a plan called"),
         ('name = "other"', "name = other", None, "line 20"),
+        ('unit = "output_words"', 'unit = "errors"', 24, "errors"),
+        ('event_name = "words"', 'event_name = ""', 23, "length"),
+        ('event_name = "read"', 'event_name = "words"', 27, "meter 'words' is there twice"),
+        ("since = 2026-11-01", 'since = "soon"', 30, "date"),
+        ('only = ["multilingual"]', 'model = "multilingual"', 29, "model"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(

@@ -90,7 +90,7 @@ def create_app(settings: Settings) -> ASGIApp:
     admission = Admission(client, direct, pool, plans, hold_s=hold_s)
     idempotency = Idempotency(client, direct, claim_s=hold_s)
     catalogue = Catalogue(client, direct, declared)
-    workers = Workers(client, retry_s=settings.retry_s)
+    workers = Workers(client, retry_s=settings.retry_s, max_waiting=settings.max_waiting)
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
     tally = Tally(client, meter)
     failures = Failures(meter, every_s=settings.failures_s)

@@ -9,7 +9,17 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from deploy.commands import accounts, asyncapi, keys, models, plans, receipts, subscribers, usage
+from deploy.commands import (
+    accounts,
+    asyncapi,
+    keys,
+    models,
+    plans,
+    receipts,
+    subscribers,
+    tune,
+    usage,
+)
 from deploy.commands import credits as credit_entries
 from deploy.commands.output import AsJson
 from deploy.errors import DeployError
@@ -30,8 +40,9 @@ app.add_typer(usage.app, name="usage")
 app.add_typer(credit_entries.app, name="credits")
 app.add_typer(subscribers.app, name="subscribers")
 app.add_typer(receipts.app, name="receipts")
+models.app.command("tune")(tune.tune_models)
 app.command("plans")(plans.show_plans)
-app.command("models")(models.list_models)
+app.add_typer(models.app, name="models")
 app.command("asyncapi")(asyncapi.show_asyncapi)
 
 

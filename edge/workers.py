@@ -48,7 +48,7 @@ from events.models import HOLD_S
 log = structlog.get_logger()
 
 BACKOFF_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2)  # between tries while no worker is there
-AT_ONCE: Final = 4  # tries: the broker picks a worker at random, and not all may be full
+AT_ONCE: Final = 8  # tries: the broker picks a worker at random, and not all may be full
 
 
 class _NobodyThere(Exception):

@@ -12,6 +12,7 @@ from nats.aio.msg import Msg
 import edge.room
 from edge.errors import ModelBusy
 from edge.room import Room
+from edge.workers import AT_ONCE
 from events.inference import Answered, Ask, Busy
 from events.models import Limits
 from ledger.db import Connection
@@ -201,28 +202,28 @@ async def test_with_all_full_requests_wait_in_the_edge_and_are_all_answered(
 
 
 async def test_a_full_worker_is_not_asked_again_and_again_by_all_who_wait(edge: Edge) -> None:
-    asked, taken = 0, asyncio.Event()
+    asked, has_room = 0, asyncio.Event()
 
     async def answer(message: Msg, ask: Ask) -> None:
         nonlocal asked
         asked += 1
-        await reply(message, answered(ask.input) if taken.is_set() else FULL)
+        await reply(message, answered(ask.input) if has_room.is_set() else FULL)
 
     await edge.serve(answer)
     async with edge.client() as client, asyncio.TaskGroup() as tasks:
         first = tasks.create_task(client.post("/v1/rogue/echo", json={"text": "first"}))
-        await until(lambda: asked >= 4)
-        before = asked
-        began = time.monotonic()
+        await until(lambda: asked >= AT_ONCE)
+        before, began = asked, time.monotonic()
         calls = [
             tasks.create_task(client.post("/v1/rogue/echo", json={"text": "more"}))
             for _ in range(50)
         ]
-        await until(lambda: asked >= before + 8)  # one of them, four times, in each second
-        seconds = time.monotonic() - began
-        taken.set()
+        await until(lambda: asked >= before + 2 * AT_ONCE)
+        # one at a time goes on, when the worker expects to have room, and not all of them
+        turns = (time.monotonic() - began) / 0.75 + 1
+        assert asked - before <= AT_ONCE * turns
+        has_room.set()
 
-    assert asked - before <= 51 + 4 * (seconds / 0.75 + 1)
     assert {called.result().status_code for called in (first, *calls)} == {200}
 
 

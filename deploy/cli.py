@@ -18,6 +18,7 @@ from deploy.commands import (
     receipts,
     stripe,
     subscribers,
+    tune,
     usage,
 )
 from deploy.commands import credits as credit_entries
@@ -41,8 +42,9 @@ app.add_typer(credit_entries.app, name="credits")
 app.add_typer(subscribers.app, name="subscribers")
 app.add_typer(receipts.app, name="receipts")
 app.add_typer(stripe.app, name="stripe")
+models.app.command("tune")(tune.tune_models)
 app.command("plans")(plans.show_plans)
-app.command("models")(models.list_models)
+app.add_typer(models.app, name="models")
 app.command("asyncapi")(asyncapi.show_asyncapi)
 
 

@@ -84,15 +84,14 @@ def create_app(settings: Settings) -> ASGIApp:
     direct = Direct(client)
     accounts = Accounts(client, direct, pool)
     keys = Keys(accounts, settings.key_secret)
+    declared = read_models(Path(settings.models_file)) if settings.models_file else {}
     plans = RunningPlans(Path(settings.plans_file) if settings.plans_file else None)
     # a request is held for as long as it may run, be metered, and find a worker before
     hold_s = settings.deadline_s + settings.publish_timeout_s + HOLD_SLACK_S
     admission = Admission(client, direct, pool, plans, hold_s=hold_s)
     idempotency = Idempotency(client, direct, claim_s=hold_s)
-    catalogue = Catalogue(
-        client, direct, read_models(Path(settings.models_file)) if settings.models_file else {}
-    )
-    workers = Workers(client, retry_s=settings.retry_s)
+    catalogue = Catalogue(client, direct, declared)
+    workers = Workers(client, retry_s=settings.retry_s, max_waiting=settings.max_waiting)
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
     intake = Intake(
         client,

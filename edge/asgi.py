@@ -1,6 +1,7 @@
-"""Raw ASGI: reading a body within bounds, and answering in one go."""
+"""Raw ASGI: reading a body within bounds, waiting for an answer, and sending it in one go."""
 
-from collections.abc import Iterable, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -12,7 +13,8 @@ from edge.errors import BodyTooLarge, CompressedBody, EdgeError
 Headers = Iterable[tuple[bytes, bytes]]
 
 JSON: Final = b"application/json"
-WHOLE: Final = "tollgate.whole"  # an ASGI extension of edge/http.py's
+WHOLE: Final = "tollgate.whole"  # ASGI extensions of edge/http.py's
+GONE: Final = "tollgate.gone"
 
 
 class Answer(Struct, frozen=True):
@@ -24,7 +26,7 @@ class Answer(Struct, frozen=True):
 
 
 class CallerGone(Exception):
-    """The caller hung up before its request was whole."""
+    """The caller hung up before there was an answer."""
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -104,3 +106,36 @@ async def until_gone(receive: Receive) -> None:
     """Return once the caller has hung up; its body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+class Presence:
+    """Ends what is awaited inside it, with `CallerGone`, once the caller hangs up.
+
+    Its body must have been read. On a server without the extension nobody is told.
+    """
+
+    __slots__ = ("_gone", "_task", "_watch")
+
+    def __init__(self, scope: Scope) -> None:
+        extensions: Any = scope.get("extensions") or {}
+        self._watch: Callable[[Callable[[], object] | None], bool] | None = extensions.get(GONE)
+        self._task: asyncio.Task[Any] | None = None
+        self._gone = False
+
+    def __enter__(self) -> None:
+        if self._watch is not None:
+            self._task = asyncio.current_task()
+            if not self._watch(self._leave):
+                self._watch(None)
+                raise CallerGone
+
+    def __exit__(self, *_: object) -> None:
+        if self._watch is not None:
+            self._watch(None)
+        if self._gone and self._task is not None and not self._task.uncancel():
+            raise CallerGone
+
+    def _leave(self) -> None:
+        if self._task is not None:
+            self._gone = True
+            self._task.cancel()

@@ -38,6 +38,7 @@ class Incoming:
         "_replies",
         "_reply_to",
         "_request_id",
+        "waited_s",
     )
 
     def __init__(
@@ -53,6 +54,7 @@ class Incoming:
         self._chunks = 0
         self._read = 0
         self._reply_to = ""
+        self.waited_s = 0.0  # for a worker to have room, before
 
     def hear(self, reply: Reply, reply_to: str) -> None:
         """Take a reply; how far it was read is to be said to `reply_to`."""

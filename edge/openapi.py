@@ -114,7 +114,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
     task = endpoint.task
     assert task is not None
     timing = {
-        "description": "Milliseconds spent tokenizing, queueing and computing.",
+        "description": "Milliseconds spent tokenizing, queueing and computing, and in the edge.",
         "schema": {"type": "string"},
     }
     operation: dict[str, Any] = {

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from edge.admission import Admission, Admitted, Reservation
-from edge.asgi import Answer, header, read_body
+from edge.asgi import Answer, Presence, header, read_body
 from edge.auth import Caller, Keys
 from edge.catalogue import Catalogue
 from edge.endpoint import Endpoint, Perspective
@@ -61,7 +61,7 @@ def called(raw_path: bytes) -> Called | None:
     return Called(unquote(model), unquote(task))
 
 
-class _Call(Struct, frozen=True):
+class _Call(Struct, frozen=True, kw_only=True):
     """A request that is well formed, and whose caller is known."""
 
     caller: Caller
@@ -70,6 +70,8 @@ class _Call(Struct, frozen=True):
     body: bytes
     value: Any  # the body, as the task's input type
     traceparent: str | None
+    presence: Presence
+    started: float  # time.perf_counter(), when its body was there
 
 
 class InferenceRoute:
@@ -118,7 +120,7 @@ class InferenceRoute:
 
         Raises:
             EdgeError: of every kind.
-            CallerGone: it hung up before its body was whole.
+            CallerGone: it hung up, and what it asked for was stopped. Nothing is billed.
         """
         if scope.get("method") != "POST":
             raise MethodNotAllowed("send a POST with the task's input as JSON")
@@ -136,7 +138,14 @@ class InferenceRoute:
         self._admission.require(caller, target.model, target.task)
         body = await read_body(scope, receive, self._max_body_bytes)
         call = _Call(
-            caller, target, task, body, decode_input(task, body), header(scope, b"traceparent")
+            caller=caller,
+            target=target,
+            task=task,
+            body=body,
+            value=decode_input(task, body),
+            traceparent=header(scope, b"traceparent"),
+            presence=Presence(scope),
+            started=time.perf_counter(),
         )
         key = header(scope, b"idempotency-key")
         if isinstance(call.value, StreamedInput) and call.value.stream:
@@ -167,16 +176,15 @@ class InferenceRoute:
             call.caller, target.model, target.task, request_id, lambda: task.most(call.value)
         )
         try:
-            started = time.perf_counter()
             ask = self._ask_of(call, metered_as or request_id, admitted)
-            with _refunding(admitted):
+            with _refunding(admitted), call.presence:
                 answered = await self._workers.ask(target.model, target.task, ask)
                 require_shape(
                     task.decode_result, answered.result, target.model, target.task, "an answer"
                 )
             quantities = admitted.priced(answered.quantities)
             await admitted.settle(quantities)
-            duration_ms = max(1, round((time.perf_counter() - started) * 1_000))
+            duration_ms = max(1, round((time.perf_counter() - call.started) * 1_000))
             fact = _fact(call, ask.request_id, admitted, quantities, duration_ms)
             await self._meter.record(fact, again=ask.request_id != request_id)
         except EdgeError as error:
@@ -184,7 +192,8 @@ class InferenceRoute:
             raise
         finally:
             admitted.end()
-        headers = [_server_timing(answered.timing), *admitted.headers()]
+        took_ms = 1_000 * (time.perf_counter() - call.started)
+        headers = [_server_timing(answered.timing, took_ms), *admitted.headers()]
         return Answer(answered.result, headers, metered_as)
 
     async def _stream(self, call: "_Call", request_id: UUID, authorization: str | None) -> Stream:
@@ -198,8 +207,7 @@ class InferenceRoute:
             caller, target.model, target.task, request_id, lambda: _opening(task.most(call.value))
         )
         try:
-            started = time.perf_counter()
-            with _refunding(admitted):
+            with _refunding(admitted), call.presence:
                 ask = replace(self._ask_of(call, request_id, admitted), stream=True)
                 incoming = await self._workers.open_stream(target.model, target.task, ask)
         except BaseException as error:
@@ -221,7 +229,7 @@ class InferenceRoute:
             price=admitted.priced,
             still=still,
             fact=_fact(call, request_id, admitted),
-            started=started,
+            started=call.started,
             for_s=self._stream_s,
         )
         return Stream(going, incoming, self._meter, admitted.headers())
@@ -298,9 +306,11 @@ def _tasks(endpoints: Iterable[Endpoint]) -> Mapping[str, Task]:
     return tasks
 
 
-def _server_timing(timing: Timing) -> tuple[bytes, bytes]:
+def _server_timing(timing: Timing, took_ms: float) -> tuple[bytes, bytes]:
+    """Where the time since the whole body went; the edge has what is left of it."""
+    worker_ms = timing.tokenize_ms + timing.queue_ms + timing.compute_ms
     return (
         b"server-timing",
-        b"tokenize;dur=%.2f, queue;dur=%.2f, compute;dur=%.2f"
-        % (timing.tokenize_ms, timing.queue_ms, timing.compute_ms),
+        b"tokenize;dur=%.2f, queue;dur=%.2f, compute;dur=%.2f, edge;dur=%.2f"
+        % (timing.tokenize_ms, timing.queue_ms, timing.compute_ms, max(0.0, took_ms - worker_ms)),
     )

@@ -28,6 +28,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     deadline_s: Annotated[float, Meta(gt=0)] = 30.0  # from the body to the answer's first byte
     stream_s: Annotated[float, Meta(gt=0)] = 600.0  # from the body to a stream's last event
     retry_s: Annotated[float, Meta(ge=0)] = 2.0  # to find a worker that has room
+    max_waiting: Annotated[int, Meta(ge=0)] = 1_000  # requests for one model, while all are full
     publish_timeout_s: Annotated[float, Meta(gt=0)] = 5.0  # for an event to be durable
     failures_s: Annotated[float, Meta(gt=0)] = 5.0  # how often refused requests are stated
     drain_s: Annotated[float, Meta(gt=0)] = 20.0  # from SIGTERM to the last answer

@@ -10,6 +10,7 @@ from uuid import UUID
 import msgspec
 import nats.errors
 import structlog
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -28,6 +29,7 @@ from edge.errors import (
     WorkerGone,
 )
 from edge.incoming import Incoming
+from edge.room import Room
 from events import broker, inference
 from events.inference import (
     SILENCE_S,
@@ -45,7 +47,8 @@ from events.models import HOLD_S
 
 log = structlog.get_logger()
 
-BACKOFF_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2)  # between tries at a worker with room
+BACKOFF_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2)  # between tries while no worker is there
+AT_ONCE: Final = 8  # tries: the broker picks a worker at random, and not all may be full
 
 
 class _NobodyThere(Exception):
@@ -55,9 +58,11 @@ class _NobodyThere(Exception):
 class Workers:
     """Core NATS request-reply, with heartbeats: one inbox for all that this edge asks."""
 
-    def __init__(self, connection: Client, *, retry_s: float) -> None:
+    def __init__(self, connection: Client, *, retry_s: float, max_waiting: int) -> None:
         self._connection = connection
         self._retry_s = retry_s
+        self._max_waiting = max_waiting
+        self._rooms: dict[str, Room] = {}  # by model
         self._prefix = ""
         self._numbers = count()
         self._pending: dict[str, Incoming] = {}
@@ -89,9 +94,12 @@ class Workers:
         incoming = await self.open(model, task, ask)
         incoming.close()
         reply = await incoming.next()
-        if isinstance(reply, Answered):
-            return reply
-        raise refusal(reply, model, task)
+        if not isinstance(reply, Answered):
+            raise refusal(reply, model, task)
+        if incoming.waited_s:
+            queue_ms = reply.timing.queue_ms + 1_000 * incoming.waited_s
+            reply = replace(reply, timing=replace(reply.timing, queue_ms=queue_ms))
+        return reply
 
     async def open_stream(self, model: str, task: str, ask: Ask) -> Incoming:
         """The model's stream, once there is something of it; raises as `ask`."""
@@ -105,8 +113,9 @@ class Workers:
     async def open(self, model: str, task: str, ask: Ask) -> Incoming:
         """What a model says to a request, once it has said something, to be closed.
 
-        Where nothing was executed (nobody there, or busy) it is asked again, with
-        backoff, for `retry_s` at most.
+        Where nothing was executed it is asked again, for `retry_s` at most: with backoff
+        where nobody is there; where workers are full, a few times at once, for another may
+        have room, and then when it is its turn in the model's `Room`.
 
         Raises:
             BodyTooLarge: more than the broker takes in one message.
@@ -117,38 +126,51 @@ class Workers:
         subject = inference.subject(model, task)
         payload = inference.encode(ask)
         give_up = min(ask.deadline, time.time() + self._retry_s)
-        attempt = 0
+        room = self._room(model)
+        place = None if room.is_empty() else room.place(ask.priority)
+        absent = full = 0  # how often
+        if place is not None:
+            await room.wait(place, until=give_up)
         while True:
-            incoming = self._expect(ask.request_id, number := str(next(self._numbers)))
-            error: EdgeError
+            incoming = self._expect(ask.request_id, number := str(next(self._numbers)), room)
             try:
                 await self._publish(subject, payload, number)
                 reply = await incoming.first(ask.deadline)
             except _NobodyThere:
-                message = f"model {model!r} is declared, but no worker serves it now"
-                error = ModelNotRunning(message, retry_after_s=HOLD_S)
-                wait_s = _backoff(attempt)
+                del self._pending[number]
+                wait_s = BACKOFF_S[min(absent, len(BACKOFF_S) - 1)]
+                if time.time() + wait_s > give_up:
+                    message = f"model {model!r} is declared, but no worker serves it now"
+                    raise ModelNotRunning(message, retry_after_s=HOLD_S) from None
+                await asyncio.sleep(wait_s)
+                absent += 1
             except BaseException:
                 incoming.close()
                 await incoming.cancel()
                 raise
             else:
                 if not isinstance(reply, Busy):
+                    incoming.waited_s = place.waited_s if place else 0.0
                     return incoming
-                wait_s = max(_backoff(attempt), min(reply.wait_ms / 1_000, 1.0))
-                message = f"every worker of {model!r} is full: {reply.queued} requests wait"
-                error = ModelBusy(message, retry_after_s=max(1.0, reply.wait_ms / 1_000))
-            incoming.close()
-            if time.time() + wait_s > give_up:
-                raise error
-            await asyncio.sleep(wait_s)
-            attempt += 1
+                del self._pending[number]
+                room.hear(reply)
+                full += 1
+                if full % AT_ONCE == 0:
+                    place = place or room.place(ask.priority)
+                    await room.wait(place, until=give_up)
 
-    def _expect(self, request_id: UUID, number: str) -> Incoming:
-        incoming = Incoming(
-            self._connection, request_id, forget=lambda: self._pending.pop(number, None)
-        )
-        self._pending[number] = incoming
+    def _room(self, model: str) -> Room:
+        room = self._rooms.get(model)
+        if room is None:
+            room = self._rooms[model] = Room(model, holds=self._max_waiting)
+        return room
+
+    def _expect(self, request_id: UUID, number: str, room: Room) -> Incoming:
+        def forget() -> None:
+            if self._pending.pop(number, None) is not None:
+                room.release()
+
+        incoming = self._pending[number] = Incoming(self._connection, request_id, forget=forget)
         return incoming
 
     async def _publish(self, subject: str, payload: bytes, number: str) -> None:
@@ -204,7 +226,3 @@ def require_shape(
         metrics.BAD_REPLIES.labels(model, task).inc()
         message = f"{model!r} gave {what} of the wrong shape; it is not billed"
         raise BadReply(message) from error
-
-
-def _backoff(attempt: int) -> float:
-    return BACKOFF_S[min(attempt, len(BACKOFF_S) - 1)]

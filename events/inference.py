@@ -89,6 +89,7 @@ class Busy(Struct, frozen=True, array_like=True, tag="busy"):
 
     queued: int
     wait_ms: float  # until there is room, as far as the worker can tell
+    each_ms: float = 0.0  # of the device's time for one request, lately; 0: not known
 
 
 class Expired(Struct, frozen=True, array_like=True, tag="expired"):

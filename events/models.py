@@ -40,6 +40,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much of a model's device one batch, and one queue, may take."""
 
     batch_tokens: Annotated[int, Meta(ge=1)] = 16_384  # padded, per forward pass
+    batch_ms: Annotated[float, Meta(gt=0)] = 500.0  # that one batch is expected to take, at most
     batch_wait_ms: Annotated[float, Meta(ge=0, le=1_000)] = 0.0  # for the first in line
     queue: Annotated[int, Meta(ge=1)] = 512  # requests; beyond it the worker is busy
     slots: Annotated[int, Meta(ge=1, le=1_024)] = 16  # texts that are generated side by side

@@ -78,7 +78,7 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: tuple[Policy, ...] = ()
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] | None = None  # requests at once
     models: tuple[str, ...] | None = None  # those allowed; none named: all
-    priority: Annotated[int, Meta(ge=-100, le=100)] = 0  # in a model's queue; higher goes first
+    priority: Annotated[int, Meta(ge=-100, le=100)] = 0  # higher goes first, three times in four
     lookup_keys: tuple[str, ...] = ()  # of Stripe's prices and features: who has one has this plan
     grace_days: Annotated[int, Meta(ge=0, le=365)] = 7  # it stays when a payment is past due
     prices: dict[Unit, str] = {}  # for a million of each

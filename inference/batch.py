@@ -47,29 +47,35 @@ def pack(sizes: Sequence[Size], *, budget: int) -> list[list[int]]:
     return sorted(batches, key=min)
 
 
+def padded(sizes: Sequence[Size]) -> int:
+    """The tokens of one batch of these, padding included."""
+    return sum(size.rows for size in sizes) * max(size.width for size in sizes)
+
+
 def is_full(sizes: Sequence[Size], *, budget: int) -> bool:
     """Whether a batch has no room for one more row of any length."""
-    return (sum(size.rows for size in sizes) + 1) * max(size.width for size in sizes) > budget
+    return padded([*sizes, Size(1)]) > budget
 
 
-def next_batch(waiting: Sequence[Waiting], *, budget: int) -> list[int]:
-    """Choose the next batch: one task, the highest priority, the longest wait.
+def next_batch(waiting: Sequence[Waiting], *, first: int, budget: int) -> list[int]:
+    """Choose the batch of whoever's turn it is: one task, neighbours in length.
 
-    Requests of lower priority fill what room is left, where they make no row longer.
+    Requests of other priorities fill what room is left, where they make no row longer.
 
     Args:
-        waiting: at least one, first come first.
+        waiting: first come first.
+        first: whose turn it is, a position in `waiting`; the first of its priority.
         budget: as `pack`'s.
 
     Returns:
-        Positions in `waiting`.
+        Positions in `waiting`, `first` among them.
     """
-    first = max(waiting, key=lambda one: one.priority)  # of equals, max takes the first
+    chosen = waiting[first]
     peers: list[int] = []
     others: list[int] = []
     for position, one in enumerate(waiting):
-        if one.task == first.task:
-            (peers if one.priority == first.priority else others).append(position)
+        if one.task == chosen.task:
+            (peers if one.priority == chosen.priority else others).append(position)
     batch = [peers[index] for index in pack([waiting[p].size for p in peers], budget=budget)[0]]
     if others:
         width = max(waiting[position].size.width for position in batch)

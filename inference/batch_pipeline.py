@@ -8,7 +8,8 @@ from typing import NoReturn
 from uuid import UUID
 
 from events.models import Limits
-from inference.batch import Size, Waiting, is_full, next_batch
+from events.turns import Turns
+from inference.batch import Size, Waiting, is_full, next_batch, padded
 from inference.job import Job
 from inference.models.model import Model
 from inference.pipeline import Pipeline, Send
@@ -17,7 +18,7 @@ from inference.thread import ModelThread
 
 
 class BatchPipeline(Pipeline):
-    """Packs what waits by padded tokens, one batch at a time."""
+    """Packs what waits by padded tokens and expected time, one batch at a time."""
 
     def __init__(
         self,
@@ -30,6 +31,7 @@ class BatchPipeline(Pipeline):
     ) -> None:
         super().__init__(model, limits, send, device=device, now=now)
         self._model = model
+        self._turns = Turns()
         self._running: Sequence[Job] = ()
         self._run_since = 0.0  # time.monotonic()
 
@@ -51,7 +53,9 @@ class BatchPipeline(Pipeline):
             jobs = await self._next_batch()
             self._running, self._run_since = jobs, time.monotonic()
             ended = await self._device.call(run, self._model, jobs)
-            self._pace.ran(len(jobs), time.monotonic() - self._run_since)
+            seconds = time.monotonic() - self._run_since
+            tokens = padded([_waiting(job).size for job in jobs])
+            self._pace.ran(len(jobs), seconds, tokens=tokens)
             self._running = ()
             self._end(ended)
 
@@ -63,15 +67,21 @@ class BatchPipeline(Pipeline):
                 await self._to_run.wait()
                 continue
             waiting = [_waiting(job) for job in self._waiting]
-            chosen = next_batch(waiting, budget=self._limits.batch_tokens)
-            if len(chosen) == len(waiting) and await self._waited(waiting):
+            budget = self._budget()
+            if await self._waited(waiting, budget):
                 continue  # look again: some may have come, and some have been cancelled
+            first = self._turns.next([one.priority for one in waiting])
+            chosen = next_batch(waiting, first=first, budget=budget)
             taken = [self._waiting[position] for position in chosen]
             self._take(taken)
             return taken
 
-    async def _waited(self, waiting: Sequence[Waiting]) -> bool:
-        """Give a batch with room what is left of the `batch_wait_ms` of the first in line.
+    def _budget(self) -> int:
+        limits = self._limits
+        return self._pace.tokens_within(limits.batch_ms, at_most=limits.batch_tokens)
+
+    async def _waited(self, waiting: Sequence[Waiting], budget: int) -> bool:
+        """Where all fit into one batch, and more would, wait out the first's `batch_wait_ms`.
 
         Returns:
             Whether any was left.
@@ -79,7 +89,8 @@ class BatchPipeline(Pipeline):
         waited_s = time.monotonic() - self._waiting[0].arrived
         left_s = self._limits.batch_wait_ms / 1_000 - waited_s
         sizes = [one.size for one in waiting]
-        if left_s <= 0 or is_full(sizes, budget=self._limits.batch_tokens):
+        several_tasks = len({one.task for one in waiting}) > 1
+        if left_s <= 0 or several_tasks or is_full(sizes, budget=budget):
             return False
         self._to_run.clear()
         with suppress(TimeoutError):

@@ -74,7 +74,7 @@ class Pipeline(ABC):
         """What to answer instead of taking another request; None where there is room."""
         if len(self._held) < self._limits.queue:
             return None
-        return Busy(queued=len(self._held), wait_ms=self._room_in_ms())
+        return Busy(len(self._held), wait_ms=self._room_in_ms(), each_ms=self._pace.each_ms())
 
     def submit(self, job: Job) -> None:
         """Take a request; ask `busy` first."""

@@ -10,6 +10,7 @@ from uuid import UUID
 import structlog
 
 from events.models import Limits
+from events.turns import Turns
 from inference.attempt import Attempt
 from inference.job import Job, Outcome
 from inference.models.model import Advance, Generator
@@ -51,6 +52,7 @@ class StepPipeline(Pipeline):
         """
         super().__init__(model, limits, send, device=device, now=now)
         self._model = model
+        self._turns = Turns()
         self._unread_s = unread_s
         self._slots: list[Slot] = []
 
@@ -108,12 +110,13 @@ class StepPipeline(Pipeline):
                 self._vacate(slot, slot.give_up(now=now))
 
     def _join(self) -> None:
-        """Give free slots to the first of the highest priority."""
+        """Give free slots to those whose turn it is."""
         self._waiting = self._without_expired(self._waiting)
-        self._waiting.sort(key=lambda job: -job.ask.priority)  # stable: equals keep their order
-        joining = self._waiting[: self._limits.slots - len(self._slots)]
-        self._take(joining)
-        self._slots += [Slot(job) for job in joining]
+        while self._waiting and len(self._slots) < self._limits.slots:
+            position = self._turns.next([job.ask.priority for job in self._waiting])
+            joining = self._waiting[position]
+            self._take([joining])
+            self._slots.append(Slot(joining))
 
     def _count(self, tried: Attempt[Slot, Advance]) -> None:
         """Note what a step did, and what it cost each: the time divided by their tokens."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import typer
 from msgspec import Struct
 from nats.aio.client import Client
 
@@ -11,6 +12,8 @@ from deploy.environment import environment_for_commands, read_settings
 from edge.catalogue import Catalogue
 from events.direct import Direct
 from events.models import read_models
+
+app = typer.Typer(help="The declared models.", invoke_without_command=True)
 
 
 class ModelsSettings(Struct, frozen=True, kw_only=True):
@@ -28,8 +31,11 @@ class _Row(Struct, frozen=True, kw_only=True):
     device: str
 
 
-def list_models(*, as_json: AsJson = False) -> None:
+@app.callback()
+def list_models(context: typer.Context, *, as_json: AsJson = False) -> None:
     """List the declared models, and whether workers serve them now."""
+    if context.invoked_subcommand is not None:
+        return
     settings = read_settings(ModelsSettings, environment_for_commands())
     rows = ask_broker(lambda client: _rows(client, settings))
     show(rows, ("name", "tasks", "running", "workers", "source", "device"), as_json=as_json)

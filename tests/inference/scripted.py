@@ -21,7 +21,7 @@ from tests.waiting import PATIENCE_S, until
 
 
 class Scripted:
-    """Echoes in capitals; some texts make it misbehave.
+    """Echoes in capitals; some texts make it misbehave, by their first word.
 
     ``poison`` breaks a run, ``broken`` breaks tokenizing, ``rude`` is refused; while
     `gate` is closed, every run waits.
@@ -31,6 +31,7 @@ class Scripted:
 
     def __init__(self) -> None:
         self.swell = 1  # how often a text is repeated in its answer
+        self.token_s = 0.0  # that a run takes for each token
         self.gate = threading.Event()
         self.gate.set()
         self.entered = threading.Semaphore(0)  # one for each run that began
@@ -40,11 +41,11 @@ class Scripted:
     def tokenize(self, _task: str, inputs: Sequence[Any]) -> Sequence[Prepared | InputRefused]:
         texts = [value.text for value in inputs]
         self.tokenized += texts
-        if "broken" in texts:
+        if "broken" in map(_first, texts):
             raise ValueError(texts)
         return [
             InputRefused("rude", "Mind your manners.", param="text")
-            if text == "rude"
+            if _first(text) == "rude"
             else Prepared(width=len(text.split()), data=text)
             for text in texts
         ]
@@ -54,7 +55,8 @@ class Scripted:
         self.batches.append(texts)
         self.entered.release()
         assert self.gate.wait(timeout=PATIENCE_S)
-        if "poison" in texts:
+        time.sleep(self.token_s * sum(one.width for one in prepared))
+        if "poison" in map(_first, texts):
             raise RuntimeError(texts)
         return [
             Answer(
@@ -66,6 +68,10 @@ class Scripted:
     async def has_begun(self) -> None:
         """Until one more run has begun."""
         await until(lambda: self.entered.acquire(blocking=False))
+
+
+def _first(text: str) -> str:
+    return text.partition(" ")[0]
 
 
 def an_ask(text: str, *, priority: int = 0, deadline: float | None = None) -> Ask:

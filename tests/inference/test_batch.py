@@ -5,17 +5,13 @@ from itertools import chain, pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inference.batch import Size, Waiting, next_batch, pack
+from inference.batch import Size, Waiting, next_batch, pack, padded
 
 sizes = st.builds(Size, width=st.integers(1, 512), rows=st.integers(1, 40))
 waiting = st.builds(
     Waiting, size=sizes, task=st.sampled_from(["tokens", "entities"]), priority=st.integers(0, 2)
 )
 budgets = st.integers(512, 16_384)
-
-
-def padded(sizes: list[Size]) -> int:
-    return sum(size.rows for size in sizes) * max(size.width for size in sizes)
 
 
 def test_short_texts_share_a_batch_and_a_long_one_has_its_own() -> None:
@@ -47,14 +43,16 @@ def test_a_batch_holds_neighbours_in_length(sizes: list[Size], budget: int) -> N
     assert all(shorter[-1] <= longer[0] for shorter, longer in pairwise(ordered))
 
 
-@given(st.lists(waiting, min_size=1, max_size=60), budgets)
-def test_the_next_batch_holds_one_task_and_the_first_of_the_highest_priority(
-    waiting: list[Waiting], budget: int
+@given(st.lists(waiting, min_size=1, max_size=60), budgets, st.data())
+def test_the_next_batch_holds_one_task_and_whoever_has_the_turn(
+    waiting: list[Waiting], budget: int, data: st.DataObject
 ) -> None:
-    batch = next_batch(waiting, budget=budget)
+    priority = data.draw(st.sampled_from([one.priority for one in waiting]))
+    first = next(i for i, one in enumerate(waiting) if one.priority == priority)
 
-    top = max(one.priority for one in waiting)
-    assert next(i for i, one in enumerate(waiting) if one.priority == top) in batch
+    batch = next_batch(waiting, first=first, budget=budget)
+
+    assert first in batch
     assert len({waiting[position].task for position in batch}) == 1
     assert len(set(batch)) == len(batch)
     assert len(batch) == 1 or padded([waiting[position].size for position in batch]) <= budget
@@ -68,15 +66,4 @@ def test_lower_priority_rides_along_only_where_it_costs_nothing() -> None:
         Waiting(Size(10), "tokens"),
     ]
 
-    assert next_batch(waiting, budget=1_000) == [2, 1]
-
-
-def test_everyone_is_served_in_the_end() -> None:
-    left = [Waiting(Size(1 + 7 * n % 100), "echo", priority=n % 3) for n in range(100)]
-    turns = 0
-    while left:
-        batch = set(next_batch(left, budget=128))
-        left = [one for position, one in enumerate(left) if position not in batch]
-        turns += 1
-
-    assert turns < 100
+    assert next_batch(waiting, first=2, budget=1_000) == [2, 1]

@@ -128,6 +128,42 @@ async def test_higher_priority_overtakes_and_equals_keep_their_order() -> None:
     assert road.order == ["running", "c", "d", "a", "b"]
 
 
+async def test_endless_higher_priority_leaves_a_turn_in_four() -> None:
+    async with a_road(batch_tokens=1) as road:
+        road.model.gate.clear()
+        road.submit("running")
+        await road.model.has_begun()
+        road.submit("patient", "second")
+        high = [f"h{number}" for number in range(12)]
+        road.submit(*high, priority=5)
+        await road.tokenized("patient", "second", *high)
+
+        road.model.gate.set()
+        await road.ended("patient", "second", *high)
+
+    assert road.order.index("patient") == 4
+    assert road.order.index("second") == 8
+
+
+async def test_a_batch_is_no_longer_than_batch_ms_is_expected_to_last() -> None:
+    async with a_road(batch_ms=20) as road:
+        road.model.token_s = 0.01  # a thread sleeps longer than it is told, never less
+        road.submit("one two three four")
+        await road.ended("one two three four")
+        road.model.gate.clear()
+        road.submit("running")
+        await road.model.has_begun()
+        texts = [f"number {number}" for number in range(6)]
+        road.submit(*texts)
+        await road.tokenized(*texts)
+
+        road.model.token_s = 0.0
+        road.model.gate.set()
+        await road.ended(*texts)
+
+    assert road.model.batches[2] == ["number 0"]
+
+
 async def test_a_batch_with_room_waits_for_company() -> None:
     async with a_road(batch_tokens=4, batch_wait_ms=1_000) as road:
         road.submit("one two")

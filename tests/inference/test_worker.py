@@ -1,6 +1,8 @@
 """A worker on a real broker, as an edge sees it."""
 
 import asyncio
+import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,6 +27,7 @@ from inference.errors import ModelUnfit
 from inference.settings import Settings
 from tests.inference.conftest import MODELS_FILE
 from tests.inference.scripted import Scripted, an_ask
+from tests.system.system import sabotaged
 from tests.waiting import PATIENCE_S, until
 
 
@@ -201,6 +204,44 @@ async def test_another_worker_takes_over_what_the_leaving_one_sends_away(
                 )
                 reply = inference.decode_reply(message.data)
             assert isinstance(reply, Answered)
+
+
+async def test_a_worker_whose_model_hangs_ends_when_its_drain_does(
+    client: Client, nats_url: str, tmp_path: Path
+) -> None:
+    heard = await listening(client)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deploy.cli",
+        "worker",
+        "--models=echo",
+        env={
+            **os.environ,
+            **sabotaged(tmp_path, "hang_in_the_model"),
+            "TOLLGATE_NATS_URL": nats_url,
+            "TOLLGATE_MODELS_FILE": str(MODELS_FILE),
+            "TOLLGATE_DRAIN_S": "0.5",
+        },
+    )
+    try:
+        await heard.get()
+        hung = asyncio.create_task(ask(client, "echo", an_ask("never answered")))
+        await until((tmp_path / "reached").exists)
+        waiting = asyncio.create_task(ask(client, "echo", an_ask("not begun")))
+        await client.flush()
+
+        process.terminate()
+
+        assert isinstance(await waiting, Busy)
+        async with asyncio.timeout(PATIENCE_S):
+            assert await process.wait() == 0
+        assert not hung.done()
+        hung.cancel()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def test_a_full_worker_says_so(client: Client, nats_url: str) -> None:

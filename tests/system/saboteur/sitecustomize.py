@@ -6,6 +6,7 @@ folder on PYTHONPATH. Nothing of the product knows about it.
 
 import asyncio
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,17 @@ def meter_streams_at_their_end() -> None:
     from edge import stream  # noqa: PLC0415
 
     stream.PART_S = WAITING_S  # type: ignore[misc]
+
+
+def hang_in_the_model() -> None:
+    """A worker's model never comes back."""
+    from inference.models.echo import Echo  # noqa: PLC0415
+
+    def run(_self: Echo, _task: str, _prepared: Any) -> Any:
+        ARMED.with_name("reached").touch()
+        time.sleep(WAITING_S)
+
+    Echo.run = run  # type: ignore[assignment,method-assign]
 
 
 if sabotage := os.environ.get("SABOTAGE"):

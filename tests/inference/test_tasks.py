@@ -76,7 +76,7 @@ def test_a_long_run_of_marks_is_taken_apart_like_a_short_one(spacy_model: Model)
 
 
 def test_a_text_that_would_hold_up_all_others_is_refused(spacy_model: Model) -> None:
-    value = TASKS["tokens"].takes(text="a " * (MAX_WORDS + 1))  # type: ignore[call-arg]
+    value = TASKS["tokens"].takes(text="a " * (MAX_WORDS + 1))
 
     refused = refusal(spacy_model, "tokens", value)
 
@@ -225,7 +225,7 @@ def test_joy_and_anger_are_told_apart(embeddings_model: Model) -> None:
 
 def test_a_target_is_refused_and_not_ignored(embeddings_model: Model) -> None:
     task = TASKS["sentiment"]
-    value = task.takes(text="The food was good.", target="food")  # type: ignore[call-arg]
+    value = task.takes(text="The food was good.", target="food")
 
     refused = refusal(embeddings_model, "sentiment", value)
 
@@ -235,8 +235,8 @@ def test_a_target_is_refused_and_not_ignored(embeddings_model: Model) -> None:
 def test_a_refused_input_leaves_the_others_of_its_batch_alone(embeddings_model: Model) -> None:
     task = TASKS["sentiment"]
     inputs = [
-        task.takes(text="I love it.", target="it"),  # type: ignore[call-arg]
-        task.takes(text="I love it."),  # type: ignore[call-arg]
+        task.takes(text="I love it.", target="it"),
+        task.takes(text="I love it."),
     ]
 
     refused, prepared = embeddings_model.tokenize("sentiment", inputs)

@@ -94,7 +94,9 @@ class SentenceEncoder:
         skill = self._skills[task]
         requests: list[_Ready] = [one.data for one in prepared]
         rows = [row for request in requests for row in request.rows]
-        vectors = self._encode(rows, layers=skill.layers).split([one.rows for one in prepared])
+        vectors = torch.split(
+            self._encode(rows, layers=skill.layers), [one.rows for one in prepared]
+        )
         return [
             Answer(
                 skill.result(request.value, own),

@@ -1,9 +1,11 @@
 """What the real models make of real sentences, task by task."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import spacy
 from msgspec.structs import replace
 
 from events.models import ModelDeclared
@@ -85,12 +87,19 @@ def test_a_text_that_would_hold_up_all_others_is_refused(spacy_model: Model) -> 
 
 
 def test_a_pipeline_without_a_tasks_components_is_unfit(
-    declared: Mapping[str, ModelDeclared],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names_alone = replace(declared["en_core_web_sm"], tasks=("entities", "embeddings"))
+    spacy.blank("en").to_disk(tmp_path / "a_blank_pipeline")
+    monkeypatch.syspath_prepend(tmp_path)
 
+    for task, component in (("entities", "ner"), ("tokens", "lemmatizer")):
+        with pytest.raises(ModelUnfit, match=f"{task} needs the components .*{component}"):
+            load(ModelDeclared(name="blank", source="spacy:a_blank_pipeline", tasks=(task,)))
+
+
+def test_a_model_of_another_kind_of_task_is_unfit(declared: Mapping[str, ModelDeclared]) -> None:
     with pytest.raises(ModelUnfit, match="does not do embeddings"):
-        load(names_alone)
+        load(replace(declared["en_core_web_sm"], tasks=("entities", "embeddings")))
 
 
 LANGUAGES = {

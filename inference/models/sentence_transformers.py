@@ -15,7 +15,7 @@ from events.tasks.task import read_texts
 from inference.batch import Size, pack
 from inference.errors import ModelUnfit
 from inference.models import package_folder
-from inference.models.device import device_of
+from inference.models.device import copied, device_of, sparing_memory
 from inference.models.model import Answer, Prepared
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read on import; weights are local or absent
@@ -50,20 +50,25 @@ def load(package: str, declared: ModelDeclared) -> "SentenceEncoder":
     """
     folder = package_folder(package, declared.name)
     folder = folder / "model" if (folder / "model").is_dir() else folder
+    device = device_of(declared)
     pooling = _read(folder / "1_Pooling" / "config.json", _Pooling)
     if not pooling.pooling_mode_mean_tokens:
         raise ModelUnfit(declared.name, "only mean pooling is supported")
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a log has no use for it
     model, info = AutoModel.from_pretrained(
-        folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **local
+        folder,
+        use_safetensors=True,
+        output_loading_info=True,
+        dtype=torch.float32 if device.type == "cpu" else torch.bfloat16,
+        **local,
     )
     # layers that the file lacks are filled with random numbers, and nobody is told
     missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ModelUnfit(declared.name, f"weights are missing: {', '.join(missing)}")
     return SentenceEncoder(
-        model.eval().to(device_of(declared)),
+        model.eval().to(device),
         AutoTokenizer.from_pretrained(folder, **local),
         max_tokens=_read(folder / "sentence_bert_config.json", _Encoding).max_seq_length,
         batch_tokens=declared.limits.batch_tokens,
@@ -109,9 +114,14 @@ class SentenceEncoder:
         return [_prepare(value.sentences, [next(ids) for _ in value.sentences]) for value in inputs]
 
     def run(self, _task: str, prepared: Sequence[Prepared]) -> Sequence[Answer]:
-        """Embed every sentence of the batch."""
+        """Embed every sentence of the batch.
+
+        Raises:
+            DeviceFull: there is no room for that many.
+        """
         requests: list[_Ready] = [one.data for one in prepared]
-        vectors = iter(self._embed([row for request in requests for row in request.rows]))
+        with sparing_memory():
+            vectors = iter(self._embed([row for request in requests for row in request.rows]))
         return [
             Answer(
                 EmbeddingsResult(embeddings=[next(vectors) for _ in request.rows]),
@@ -136,14 +146,15 @@ class SentenceEncoder:
     def _forward(self, rows: Sequence[list[int]]) -> list[list[float]]:
         """Embed B rows of up to T ids: one vector of float64 for each, on the CPU."""
         width = max(map(len, rows))
-        ids = torch.tensor([row + [self._padding] * (width - len(row)) for row in rows])
-        lengths = torch.tensor([[len(row)] for row in rows])
-        mask = torch.arange(width) < lengths  # bool [B, T], False on padding
-        ids, mask = ids.to(self._device), mask.to(self._device)
+        padded = [row + [self._padding] * (width - len(row)) for row in rows]
+        ids, lengths = (
+            copied(values, self._device) for values in (padded, [[len(row)] for row in rows])
+        )
+        mask = torch.arange(width, device=self._device) < lengths  # bool [B, T], False on padding
         hidden = self._model(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        weights = mask.unsqueeze(-1).to(hidden.dtype)
-        mean = (hidden * weights).sum(1) / weights.sum(1)
-        unit = torch.nn.functional.normalize(mean.float(), dim=1).cpu().double()
+        weights = mask.unsqueeze(-1).float()
+        mean = (hidden.float() * weights).sum(1) / weights.sum(1)
+        unit = torch.nn.functional.normalize(mean, dim=1).cpu().double()
         vectors: list[list[float]] = unit.round(decimals=_DECIMALS).tolist()
         return vectors
 

@@ -14,6 +14,7 @@ from inference.models.causal_lm.cache import Cache, Shelves
 from inference.models.causal_lm.draft import Computed, Draft
 from inference.models.causal_lm.request import Request, read_request
 from inference.models.causal_lm.vocabulary import Vocabulary
+from inference.models.device import copied, sparing_memory
 from inference.models.model import Advance, Prepared
 
 READ: Final = 512  # tokens of inputs in one step: those who write wait for no more
@@ -85,7 +86,15 @@ class CausalLM:
 
     @torch.inference_mode()
     def step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
-        """Read some of the inputs, and write one token of each text whose input was read."""
+        """Read some of the inputs, and write one token of each text whose input was read.
+
+        Raises:
+            DeviceFull: there is no room for that many drafts.
+        """
+        with sparing_memory():
+            return self._step(drafts)
+
+    def _step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
         self._shelves.tidy()
         writing = [draft for draft in drafts if not draft.reading]
         computed = dict(zip(writing, self._write(writing), strict=True)) if writing else {}
@@ -129,8 +138,8 @@ class CausalLM:
             float32 ``[keep, V]``, on the CPU.
         """
         logits: Tensor = self._model(
-            input_ids=torch.tensor([tokens], device=self._device),
-            position_ids=torch.tensor([positions], device=self._device),
+            input_ids=copied([tokens], self._device),
+            position_ids=copied([positions], self._device),
             use_cache=False,
             logits_to_keep=keep,
             plan=plan,

@@ -17,6 +17,9 @@ HOLD_S: Final = 15.0  # an announcement holds this long
 ANNOUNCE_S: Final = 5.0  # and is repeated this often: two may be lost
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[\w.~-]+(/[\w.~-]+)?$")]
+# as ISO 639 has it, or with its script, as FLORES-200 does: `fr`, `fra_Latn`
+LANGUAGE: Final = r"^[a-z]{2,3}(_[A-Z][a-z]{3})?$"
+Language = Annotated[str, Meta(pattern=LANGUAGE)]
 RESERVED: Final = frozenset(
     {
         "admin",
@@ -53,6 +56,7 @@ class ModelDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     source: str  # kind:where, read by inference/models
     tasks: Annotated[tuple[str, ...], Meta(min_length=1)]
     description: str = ""
+    languages: tuple[Language, ...] = ()  # that it reads; empty: any
     device: str = "cpu"
     limits: Limits = Limits()
 

@@ -4,11 +4,13 @@ import asyncio
 
 from tests.bench import wrk
 from tests.bench.admission import measure_decisions, measure_memory
+from tests.bench.classification import measure_classification
 from tests.bench.fold import measure_fold
 from tests.bench.generation import measure_generation
 from tests.bench.outage import measure_outage
 from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
+from tests.bench.sentiment import measure_sentiment
 
 wrk.install()
 asyncio.run(measure_decisions())
@@ -18,3 +20,5 @@ asyncio.run(measure_generation())
 asyncio.run(measure_revocation())
 asyncio.run(measure_road())
 asyncio.run(measure_outage())
+measure_classification()
+measure_sentiment()

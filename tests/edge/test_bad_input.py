@@ -150,6 +150,10 @@ PATHS = [
     ("/v1/good", "not_found"),
     ("/v1//echo", "not_found"),
     ("/v1/good/echo/more", "not_found"),
+    ("/v1/FR/good/echo", "not_found"),
+    ("/v1/fr/models/echo", "not_found"),
+    ("/v1/fr//echo", "not_found"),
+    ("/v1/fr/nobody/echo", "unknown_model"),
     ("/nowhere", "not_found"),
     ("/v1/admin/nothing", "not_found"),
 ]

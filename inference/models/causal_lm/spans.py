@@ -5,6 +5,7 @@ import re
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from msgspec import Struct
@@ -73,10 +74,14 @@ class Passage:
         return bool(said == "." and behind and _SHORT.search(self._text, max(0, start - 4), start))
 
     def span(self, first: int, behind: int) -> Span:
-        """Where the tokens ``[first, behind)`` are, without a word that was cut short."""
-        while behind > first + 1 and not self.may_end(behind):
-            behind -= 1
-        return Span(self._word(first), self._ranges[behind - 1][1])
+        """Where the tokens ``[first, behind)`` are, without a word that was cut short.
+
+        If that is the only one, with the rest of it.
+        """
+        shorter = range(behind, first, -1)
+        longer = range(behind, len(self.tokens) + 1)
+        ends = (at for at in chain(shorter, longer) if self.may_end(at))
+        return Span(self._word(first), self._ranges[next(ends, len(self.tokens)) - 1][1])
 
     def _word(self, at: int) -> int:
         """Where the word begins that token `at` begins; digits have their space before them."""

@@ -9,7 +9,7 @@ from events.tasks.task import MAX_CHARACTERS, StreamedInput, Task, TaskResult, T
 from events.tasks.writing import most_written
 from events.usage import Quantities
 
-MAX_TOKENS: Final = 512  # of one answer
+MAX_TOKENS: Final = 256  # of one answer
 MAX_HISTORY: Final = 1_000  # exchanges; a model's context ends long before
 
 Said = Annotated[str, Meta(max_length=MAX_CHARACTERS)]

@@ -56,6 +56,7 @@ _ANSWER_ENDS: Final = "\n.!?;"
 
 GREEDY: Final = Choice(temperature=0, top_k=0, top_p=1, repetition_penalty=1, seed=None)
 _GREEDY: Final = partial(Sampler, GREEDY, ())
+_MORE: Final = 32  # tokens: a paraphrase of few words may need some more
 _ABSENT: Final = -1
 _START, _END = "<|im_start|>", "<|im_end|>"
 _SENTENCE_END: Final = re.compile(r"[.!?][^\w\s]*(?=\s|$)")
@@ -137,7 +138,7 @@ class Prompts:
         return self._request(
             self._told(("system", ASSISTANT), ("user", PARAPHRASE + value.text)),
             [value.text],
-            new_tokens=PARAPHRASE_TOKENS,
+            new_tokens=min(PARAPHRASE_TOKENS, 2 * tokens + _MORE),
             result=lambda done: ParaphrasingResult(paraphrased_text=done.text),
         )
 

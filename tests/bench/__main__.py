@@ -7,10 +7,13 @@ from tests.bench.admission import measure_decisions, measure_memory
 from tests.bench.classification import measure_classification
 from tests.bench.fold import measure_fold
 from tests.bench.generation import measure_generation
+from tests.bench.gpu import measure_gpu
 from tests.bench.outage import measure_outage
+from tests.bench.questions import measure_questions
 from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
 from tests.bench.sentiment import measure_sentiment
+from tests.bench.streams import measure_streams
 
 wrk.install()
 asyncio.run(measure_decisions())
@@ -20,5 +23,8 @@ asyncio.run(measure_generation())
 asyncio.run(measure_revocation())
 asyncio.run(measure_road())
 asyncio.run(measure_outage())
+asyncio.run(measure_streams())
+measure_questions()
+asyncio.run(measure_gpu())
 measure_classification()
 measure_sentiment()

@@ -67,3 +67,11 @@ def embeddings_model(declared: dict[str, ModelDeclared]) -> Model:
     model = load(declared["all-MiniLM-L6-v2"])
     assert not isinstance(model, Generator)
     return model
+
+
+@pytest.fixture(scope="session")
+def smol(declared: dict[str, ModelDeclared]) -> Generator:
+    pytest.importorskip("torch")
+    model = load(declared["SmolLM2-135M-Instruct"])
+    assert isinstance(model, Generator)
+    return model

@@ -15,6 +15,7 @@ from inference.models.device import device_of
 from inference.models.sentence_transformers.encoder import SentenceEncoder, Skill
 from inference.models.sentence_transformers.skills import (
     Embedding,
+    Keyphrases,
     Similarity,
     ZeroShot,
     read_mood,
@@ -45,20 +46,25 @@ def load(package: str, declared: ModelDeclared) -> SentenceEncoder:
     """
     folder = package_folder(package, declared.name)
     folder = folder / "model" if (folder / "model").is_dir() else folder
+    device = device_of(declared)
     pooling = _read(folder / "1_Pooling" / "config.json", _Pooling)
     if not pooling.pooling_mode_mean_tokens:
         raise ModelUnfit(declared.name, "only mean pooling is supported")
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a log has no use for it
     model, info = AutoModel.from_pretrained(
-        folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **local
+        folder,
+        use_safetensors=True,
+        output_loading_info=True,
+        dtype=torch.float32 if device.type == "cpu" else torch.bfloat16,
+        **local,
     )
     # layers that the file lacks are filled with random numbers, and nobody is told
     missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ModelUnfit(declared.name, f"weights are missing: {', '.join(missing)}")
     return SentenceEncoder(
-        model.eval().to(device_of(declared)),
+        model.eval().to(device),
         AutoTokenizer.from_pretrained(folder, **local),
         _skills(package),
         max_tokens=_read(folder / "sentence_bert_config.json", _Encoding).max_seq_length,
@@ -71,6 +77,7 @@ def _skills(package: str) -> dict[str, Skill]:
         "embeddings": Embedding(),
         "semantic-similarity": Similarity(),
         "classification": ZeroShot(),
+        "kw-kp-extraction": Keyphrases(),
     }
     mood = read_mood()
     if mood.encoder == package:  # of another model's vectors its weights know nothing

@@ -10,6 +10,7 @@ from events.tasks.task import TaskInput, TaskResult
 from events.usage import Quantities
 from inference.batch import Size, pack
 from inference.errors import InputRefused
+from inference.models.device import copied, sparing_memory
 from inference.models.model import Answer, Prepared
 
 
@@ -30,8 +31,8 @@ class Skill(Protocol):
     def result(self, value: Any, vectors: torch.Tensor) -> TaskResult:  # noqa: ANN401
         """What is made of the vectors: float64 ``[len(texts), W]``, on the CPU."""
 
-    def quantities(self, value: Any, tokens: int) -> Quantities:  # noqa: ANN401
-        """What it may be billed by, of so many tokens read, their frames included."""
+    def quantities(self, value: Any, tokens: Sequence[int]) -> Quantities:  # noqa: ANN401
+        """What it may be billed by, of so many tokens read of each text, with two that frame it."""
 
 
 class _Ready(Struct, frozen=True):
@@ -90,17 +91,21 @@ class SentenceEncoder:
         return ids
 
     def run(self, task: str, prepared: Sequence[Prepared]) -> Sequence[Answer]:
-        """Read every text of the batch, and do the task with its vector."""
+        """Read every text of the batch, and do the task with its vector.
+
+        Raises:
+            DeviceFull: there is no room for that many.
+        """
         skill = self._skills[task]
         requests: list[_Ready] = [one.data for one in prepared]
         rows = [row for request in requests for row in request.rows]
-        vectors = torch.split(
-            self._encode(rows, layers=skill.layers), [one.rows for one in prepared]
-        )
+        with sparing_memory():
+            encoded = self._encode(rows, layers=skill.layers)
+        vectors = torch.split(encoded, [one.rows for one in prepared])
         return [
             Answer(
                 skill.result(request.value, own),
-                skill.quantities(request.value, sum(map(len, request.rows))),
+                skill.quantities(request.value, [len(row) for row in request.rows]),
             )
             for request, own in zip(requests, vectors, strict=True)
         ]
@@ -123,21 +128,22 @@ class SentenceEncoder:
     def _forward(self, rows: Sequence[list[int]], *, layers: bool) -> torch.Tensor:
         """Read B rows of up to T ids: one vector of float64 for each, on the CPU."""
         width = max(map(len, rows))
-        ids = torch.tensor([row + [self._padding] * (width - len(row)) for row in rows])
-        lengths = torch.tensor([[len(row)] for row in rows])
-        mask = torch.arange(width) < lengths  # bool [B, T], False on padding
-        ids, mask = ids.to(self._device), mask.to(self._device)
+        padded = [row + [self._padding] * (width - len(row)) for row in rows]
+        ids, lengths = (
+            copied(values, self._device) for values in (padded, [[len(row)] for row in rows])
+        )
+        mask = torch.arange(width, device=self._device) < lengths  # bool [B, T], False on padding
         said = self._model(input_ids=ids, attention_mask=mask.long(), output_hidden_states=layers)
-        weights = mask.unsqueeze(-1).to(said.last_hidden_state.dtype)
+        weights = mask.unsqueeze(-1).float()
         if layers:
             means = [_mean(hidden, weights) for hidden in said.hidden_states]
-            return torch.cat(means, dim=1).float().cpu().double()
-        mean = _mean(said.last_hidden_state, weights).float()
+            return torch.cat(means, dim=1).cpu().double()
+        mean = _mean(said.last_hidden_state, weights)
         return torch.nn.functional.normalize(mean, dim=1).cpu().double()
 
 
 def _mean(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return (hidden * weights).sum(1) / weights.sum(1)
+    return (hidden.float() * weights).sum(1) / weights.sum(1)
 
 
 def _texts(skill: Skill, value: TaskInput) -> Sequence[str] | InputRefused:

@@ -10,11 +10,13 @@ from safetensors import safe_open
 
 from events.tasks.classification import ClassificationInput, ClassificationResult
 from events.tasks.embeddings import EmbeddingsInput, EmbeddingsResult
+from events.tasks.kw_kp_extraction import MOST, KeyphrasesInput, KeyphrasesResult
 from events.tasks.semantic_similarity import SemanticSimilarityInput, SemanticSimilarityResult
 from events.tasks.sentiment import ScoredLabel, SentimentInput, SentimentResult
 from events.tasks.task import read_texts
 from events.usage import Quantities
 from inference.errors import InputRefused
+from inference.models import keyphrases
 
 DECIMALS: Final = 7  # what float32 holds of numbers below one; more only lengthens answers
 SENTIMENT: Final = Path(__file__).parent / "sentiment.safetensors"  # deploy/local/sentiment.py
@@ -33,9 +35,9 @@ class Embedding:
         """One vector for each."""
         return EmbeddingsResult(embeddings=vectors.round(decimals=DECIMALS).tolist())
 
-    def quantities(self, value: EmbeddingsInput, tokens: int) -> Quantities:
+    def quantities(self, value: EmbeddingsInput, tokens: Sequence[int]) -> Quantities:
         """All that was read."""
-        return read_texts(value.sentences, input_tokens=tokens)
+        return read_texts(value.sentences, input_tokens=sum(tokens))
 
 
 class Similarity:
@@ -54,9 +56,9 @@ class Similarity:
         cosine = float((vectors[0] @ vectors[1]).clamp(-1, 1))
         return SemanticSimilarityResult(score=round(cosine, DECIMALS))
 
-    def quantities(self, value: SemanticSimilarityInput, tokens: int) -> Quantities:
+    def quantities(self, value: SemanticSimilarityInput, tokens: Sequence[int]) -> Quantities:
         """All that was read."""
-        return read_texts(value.sentences, input_tokens=tokens)
+        return read_texts(value.sentences, input_tokens=sum(tokens))
 
 
 class ZeroShot:
@@ -91,10 +93,33 @@ class ZeroShot:
             scores=scores[best].round(decimals=DECIMALS).tolist(),
         )
 
-    def quantities(self, value: ClassificationInput, tokens: int) -> Quantities:
+    def quantities(self, value: ClassificationInput, tokens: Sequence[int]) -> Quantities:
         """The text and the labels, without the sentences around them."""
-        own = tokens - self._ADDED * len(value.labels)
+        own = sum(tokens) - self._ADDED * len(value.labels)
         return read_texts([value.text, *value.labels], input_tokens=own)
+
+
+class Keyphrases:
+    """The phrases of a text that are nearest to it, and not to each other."""
+
+    layers: Final = False
+
+    def texts(self, value: KeyphrasesInput) -> Sequence[str]:
+        """The text in pieces that can be read whole, then its phrases."""
+        return [*keyphrases.pieces(value.text), *keyphrases.candidates(value.text)]
+
+    def result(self, value: KeyphrasesInput, vectors: torch.Tensor) -> KeyphrasesResult:
+        """Up to ten of them."""
+        phrases = keyphrases.candidates(value.text)
+        pieces = len(vectors) - len(phrases)
+        text = torch.nn.functional.normalize(vectors[:pieces].mean(0), dim=0)
+        chosen = keyphrases.choose(text.numpy(), vectors[pieces:].numpy(), MOST)
+        return KeyphrasesResult(keywords_and_keyphrases=[phrases[at] for at in chosen])
+
+    def quantities(self, value: KeyphrasesInput, tokens: Sequence[int]) -> Quantities:
+        """The text, framed once; nobody pays for the phrases."""
+        own = tokens[: len(keyphrases.pieces(value.text))]
+        return read_texts([value.text], input_tokens=sum(own) - 2 * (len(own) - 1))
 
 
 class Mood(Struct, frozen=True):
@@ -129,9 +154,9 @@ class Mood(Struct, frozen=True):
         ]
         return SentimentResult(scored_labels=sorted(labels, key=lambda one: -one.score))
 
-    def quantities(self, value: SentimentInput, tokens: int) -> Quantities:
+    def quantities(self, value: SentimentInput, tokens: Sequence[int]) -> Quantities:
         """All that was read."""
-        return read_texts([value.text], input_tokens=tokens)
+        return read_texts([value.text], input_tokens=sum(tokens))
 
 
 def read_mood() -> Mood:

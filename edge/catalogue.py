@@ -12,7 +12,7 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from edge.errors import UnknownModel, UnknownTask
+from edge.errors import LanguageNotSpoken, UnknownModel, UnknownTask
 from events import broker, models
 from events.direct import Direct
 from events.models import ModelDeclared
@@ -64,12 +64,13 @@ class Catalogue:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             log.warning("announcements_not_read", error=repr(error))  # each comes again soon
 
-    def require(self, model: str, task: str) -> None:
-        """Check that a model is declared and does a task.
+    def require(self, model: str, task: str, language: str = "") -> None:
+        """Check that a model is declared and does a task, in a language if one is named.
 
         Raises:
             UnknownModel: never declared.
             UnknownTask: declared, for other tasks.
+            LanguageNotSpoken: declared, for other languages.
         """
         declared = self._models.get(model)
         if declared is None:
@@ -79,6 +80,13 @@ class Catalogue:
             tasks = ", ".join(declared.tasks)
             message = f"model {model!r} does not do {task[:MAX_SHOWN]!r}; it does: {tasks}"
             raise UnknownTask(message, param="task")
+        if language and declared.languages and language not in declared.languages:
+            languages = ", ".join(declared.languages)
+            message = (
+                f"model {model!r} reads {languages}, and nothing here translates {language!r}; "
+                f"translate the text first, and leave {language!r} out of the path"
+            )
+            raise LanguageNotSpoken(message, param="lang")
 
     def states(self) -> Iterator[ModelState]:
         """Every declared model."""

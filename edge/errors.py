@@ -191,6 +191,12 @@ class InvalidInput(EdgeError):
     status, code, title = 422, "invalid_input", "The input does not fit"
 
 
+class LanguageNotSpoken(EdgeError):
+    """The path names a language that the model does not read."""
+
+    status, code, title = 422, "language_not_spoken", "The model does not speak this language"
+
+
 class NulCharacter(EdgeError):
     """U+0000 in a text."""
 

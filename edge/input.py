@@ -12,6 +12,7 @@ from events.tasks import Task
 _AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 _MISSING_FIELD: Final = re.compile(r"missing required field `([^`]*)`")
+_OWN_CHECK: Final = re.compile(r"^`([^`]*)`")  # how an input type's own checks begin
 
 
 def decode_input(task: Task, body: bytes) -> Any:  # noqa: ANN401 - an instance of task.takes
@@ -57,8 +58,9 @@ def invalid(error: msgspec.ValidationError) -> InvalidInput:
     message = str(error)
     found = _AT.search(message)
     param = found[1] if found else None
-    if field := _UNKNOWN_FIELD.search(message) or _MISSING_FIELD.search(message):
-        param = f"{param}.{field[1]}" if param else field[1]
+    for named in (_UNKNOWN_FIELD, _MISSING_FIELD, _OWN_CHECK):
+        if field := named.search(message):
+            param = f"{param}.{field[1]}" if param else field[1]
     if r"matching regex '\\S'" in message:
         message = f"{param} is blank; send some text"
     return InvalidInput(message[:1].lower() + message[1:], param=param)

@@ -17,6 +17,9 @@ HOLD_S: Final = 15.0  # an announcement holds this long
 ANNOUNCE_S: Final = 5.0  # and is repeated this often: two may be lost
 
 ModelName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[\w.~-]+(/[\w.~-]+)?$")]
+# as ISO 639 has it, or with its script, as FLORES-200 does: `fr`, `fra_Latn`
+LANGUAGE: Final = r"^[a-z]{2,3}(_[A-Z][a-z]{3})?$"
+Language = Annotated[str, Meta(pattern=LANGUAGE)]
 RESERVED: Final = frozenset(
     {
         "admin",
@@ -44,6 +47,7 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     batch_wait_ms: Annotated[float, Meta(ge=0, le=1_000)] = 0.0  # for the first in line
     queue: Annotated[int, Meta(ge=1)] = 512  # requests; beyond it the worker is busy
     slots: Annotated[int, Meta(ge=1, le=1_024)] = 16  # texts that are generated side by side
+    gpu_memory: Annotated[float, Meta(gt=0, le=1)] = 0.9  # share that the worker's process may take
 
 
 class ModelDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +57,7 @@ class ModelDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     source: str  # kind:where, read by inference/models
     tasks: Annotated[tuple[str, ...], Meta(min_length=1)]
     description: str = ""
+    languages: tuple[Language, ...] = ()  # that it reads; empty: any
     device: str = "cpu"
     limits: Limits = Limits()
 

@@ -6,6 +6,8 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
+from inference.errors import DeviceFull, InputRefused
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -24,18 +26,34 @@ def attempt(
     """Call on all items together; if that raises, once more on each alone.
 
     An item that raises alone has earned it. The others have their results and pay
-    for the time of their own call, not for that of the one that broke.
+    for the time of their own call, not for that of the one that broke. Where the
+    device is full nobody is at fault, so halves are tried before single items; an
+    item that has no room alone is refused.
 
     Returns:
-        One attempt over all items, or one for each, in the items' order.
+        One attempt over all items, or several over some of them, in the items' order.
     """
     started = perf_counter()
+    failed: Exception
     try:
         outcomes = call(items)
         if len(outcomes) != len(items):
             raise ValueError(f"{len(items)} inputs and {len(outcomes)} results")  # noqa: TRY301
+        return [Attempt(items, outcomes, perf_counter() - started)]
+    except DeviceFull:
+        half = len(items) // 2
+        parts, failed = [items[:half], items[half:]], _too_large()
     except Exception as error:  # noqa: BLE001 - the boundary to models of any kind
-        if len(items) == 1:
-            return [Attempt(items, [error], perf_counter() - started)]
-        return [alone for item in items for alone in attempt(call, [item])]
-    return [Attempt(items, outcomes, perf_counter() - started)]
+        parts, failed = [[item] for item in items], error
+    # behind the handlers: an error that is handled keeps what the failed call had of the device
+    if len(items) == 1:
+        return [Attempt(items, [failed], perf_counter() - started)]
+    return [tried for part in parts for tried in attempt(call, part)]
+
+
+def _too_large() -> InputRefused:
+    return InputRefused(
+        "input_too_large",
+        "The device has no room for this, even alone; send less at a time.",
+        status=413,
+    )

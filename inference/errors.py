@@ -29,6 +29,10 @@ class InputRefused(InferenceError):
         self.param = param
 
 
+class DeviceFull(InferenceError):
+    """The device has no memory for so much at a time; try less."""
+
+
 class ModelUnfit(InferenceError):
     """A declared model cannot be served; mend its declaration, or install it."""
 

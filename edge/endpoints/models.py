@@ -17,6 +17,7 @@ class Model(Struct, frozen=True, kw_only=True):
     owned_by: str = "tollgate"
     description: str
     tasks: tuple[str, ...]
+    languages: tuple[str, ...]  # that it reads; empty: any
     running: bool
     workers: int
 
@@ -36,6 +37,7 @@ async def list_models(catalogue: NamedDependency[Catalogue]) -> ModelList:
                 id=state.model.name,
                 description=state.model.description,
                 tasks=state.model.tasks,
+                languages=state.model.languages,
                 running=state.workers > 0,
                 workers=state.workers,
             )

@@ -4,12 +4,12 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from events.tasks.task import StreamedInput, Task, TaskResult, Text, read_texts
+from events.tasks.task import StreamedInput, Task, TaskResult, Text
+from events.tasks.writing import most_written
 from events.usage import Quantities
 
 MAX_TOKENS: Final = 8_192  # of one answer; a model may allow fewer
 DEFAULT_TOKENS: Final = 256
-TOKEN_CHARACTERS: Final = 64  # in one token, at most: a worker sees to it that this holds
 
 Sequence = Annotated[str, Meta(min_length=1, max_length=256)]
 
@@ -80,15 +80,7 @@ class GenerationPiece(TaskResult, frozen=True):
 
 def most(value: GenerationInput) -> Quantities:
     """The most that it can use, before a tokenizer has seen it."""
-    read = read_texts([value.text])
-    return Quantities(
-        input_tokens=read.input_tokens,
-        input_words=read.input_words,
-        input_characters=read.input_characters,
-        output_tokens=value.new_tokens,
-        output_words=value.new_tokens,  # no tokenizer puts two words into a token
-        output_characters=value.new_tokens * TOKEN_CHARACTERS,
-    )
+    return most_written([value.text], new_tokens=value.new_tokens)
 
 
 TASK: Final = Task(

@@ -34,7 +34,11 @@ def read_texts(texts: Sequence[str], *, input_tokens: int | None = None) -> Quan
 
 
 class TaskInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of every task's input: unknown fields are refused by name."""
+    """Base of every task's input: unknown fields are refused by name.
+
+    What no annotation can say is checked in `__post_init__`, which raises a `ValueError`
+    that begins with the field in backticks.
+    """
 
 
 class StreamedInput(TaskInput, frozen=True):

@@ -27,6 +27,7 @@ FOLDERS: Final = Path(sys.prefix) / "lib" / "tollgate-models"  # what `make setu
 _KINDS: Final = {
     "causal-lm": "inference.models.causal_lm",
     "echo": "inference.models.echo",
+    "py3langid": "inference.models.py3langid",
     "sentence-transformers": "inference.models.sentence_transformers",
     "spacy": "inference.models.spacy",
 }

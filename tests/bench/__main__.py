@@ -4,13 +4,18 @@ import asyncio
 
 from tests.bench import wrk
 from tests.bench.admission import measure_decisions, measure_memory
+from tests.bench.classification import measure_classification
 from tests.bench.embeddings import measure_embeddings
 from tests.bench.fold import measure_fold
 from tests.bench.generation import measure_generation
+from tests.bench.gpu import measure_gpu
 from tests.bench.metering import measure_metering
 from tests.bench.outage import measure_outage
+from tests.bench.questions import measure_questions
 from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
+from tests.bench.sentiment import measure_sentiment
+from tests.bench.streams import measure_streams
 from tests.bench.stripe import measure_reconciliation
 from tests.bench.webhooks import measure_entitlements, measure_intake
 from tests.bench.workers import measure_workers
@@ -29,3 +34,8 @@ asyncio.run(measure_metering())
 asyncio.run(measure_intake())
 asyncio.run(measure_entitlements())
 asyncio.run(measure_reconciliation())
+asyncio.run(measure_streams())
+measure_questions()
+asyncio.run(measure_gpu())
+measure_classification()
+measure_sentiment()

@@ -27,6 +27,7 @@ MODELS_FILE: Final = Path(__file__).parents[2] / "deploy" / "models.toml"
 REQUESTS: Final = 24
 SIDE_BY_SIDE: Final = (1, 4, 8, 16)
 TOKENS: Final = 24  # of each, where all are alike
+LONG: Final = (8, 600)  # requests, and words of each
 STATIC: Final = (16,)  # a batch
 ROUNDS: Final = 5
 WORDS: Final = ("the", "old", "gate", "keeper", "counts", "each", "coin", "twice", "a", "day")
@@ -40,6 +41,12 @@ def mixed() -> Sequence[GenerationInput]:
 
 def alike(count: int) -> Sequence[GenerationInput]:
     return [an_input(20, TOKENS)] * count
+
+
+def long() -> Sequence[GenerationInput]:
+    """Prompts that take longer to read than their answers to write."""
+    count, words = LONG
+    return [an_input(words + number, TOKENS) for number in range(count)]
 
 
 def an_input(words: int, tokens: int) -> GenerationInput:
@@ -117,6 +124,7 @@ async def measure_generation() -> None:
         assert warm
     await _measure_mixed(static, stepped)
     await _measure_alike(static, stepped)
+    await _measure_long(static, stepped)
 
 
 async def _measure_alike(static: Static, stepped: Stepped) -> None:
@@ -137,6 +145,26 @@ async def _measure_alike(static: Static, stepped: Stepped) -> None:
         f"{TOKENS} tokens of each request, tokens/s, median of {ROUNDS} interleaved rounds",
         ("requests", "generate", "side by side", "ratio"),
         rows,
+    )
+
+
+async def _measure_long(static: Static, stepped: Stepped) -> None:
+    inputs = long()
+    times = [(static.run(inputs, batch=LONG[0]), await stepped.run(inputs)) for _ in range(ROUNDS)]
+    ratios = [theirs / ours for theirs, ours in times]
+    theirs, ours = (statistics.median(some) for some in zip(*times, strict=True))
+    print_table(
+        f"{LONG[0]} prompts of {LONG[1]} words for {TOKENS} tokens each, seconds, "
+        f"median of {ROUNDS} interleaved rounds",
+        ("generate", "side by side", "ratio", "range"),
+        [
+            (
+                f"{theirs:.1f}",
+                f"{ours:.1f}",
+                f"{statistics.median(ratios):.2f}",
+                f"{min(ratios):.2f} to {max(ratios):.2f}",
+            )
+        ],
     )
 
 

@@ -54,7 +54,14 @@ class Edge(Struct, frozen=True, kw_only=True):
         info = await self.nats.jetstream().stream_info(streams.USAGE)
         return int(info.state.messages)
 
-    async def serve(self, handler: Handler, *, model: str = "rogue", task: str = "echo") -> None:
+    async def serve(
+        self,
+        handler: Handler,
+        *,
+        model: str = "rogue",
+        task: str = "echo",
+        languages: tuple[str, ...] = (),
+    ) -> None:
         """Be a worker of `model`, answering with `handler`."""
 
         async def answer(message: Msg) -> None:
@@ -62,13 +69,18 @@ class Edge(Struct, frozen=True, kw_only=True):
 
         await self.nats.subscribe(inference.subject(model, task), queue=WORKERS, cb=answer)
         await broker.settle(self.nats)
-        await self.announce(model=model, task=task)
+        await self.announce(model=model, task=task, languages=languages)
 
     async def announce(
-        self, *, model: str = "rogue", task: str = "echo", hold_s: float = 60
+        self,
+        *,
+        model: str = "rogue",
+        task: str = "echo",
+        languages: tuple[str, ...] = (),
+        hold_s: float = 60,
     ) -> None:
         announced = ModelAnnounced(
-            model=ModelDeclared(name=model, source="test:", tasks=(task,)),
+            model=ModelDeclared(name=model, source="test:", tasks=(task,), languages=languages),
             worker_id=new_id(),
             until=time.time() + hold_s,
         )

@@ -76,6 +76,62 @@ async def test_a_compressed_body_is_refused(edge: Edge, subtests: pytest.Subtest
                 assert (response.status_code, response.json()["code"]) == (415, "compressed_body")
 
 
+ASKED = [
+    ("generation", {"text": "a", "temperature": -1}, "temperature"),
+    ("generation", {"text": "a", "temperature": "warm"}, "temperature"),
+    ("generation", {"text": "a", "num_return_sequences": 10**9}, "num_return_sequences"),
+    ("generation", {"text": "a", "num_beams": 0}, "num_beams"),
+    ("generation", {"text": "a", "max_length": 10**12}, "max_length"),
+    ("generation", {"text": "a", "top_p": 0}, "top_p"),
+    ("generation", {"text": "a", "top_k": -1}, "top_k"),
+    ("generation", {"text": "a", "repetition_penalty": 0}, "repetition_penalty"),
+    ("generation", {"text": "a", "seed": -1}, "seed"),
+    ("generation", {"text": "a", "end_sequence": "stop" * 100}, "end_sequence"),
+    ("generation", {"text": "a", "end_sequence": ""}, "end_sequence"),
+    ("generation", {"text": "a", "end_sequence": ["."] * 10_000}, "end_sequence"),
+    ("generation", {"text": "a", "bad_words": ["bad"] * 10_000}, "bad_words"),
+    ("generation", {"text": "a", "bad_words": [""]}, "bad_words[0]"),
+    ("generation", {"text": "a", "bad_words": ["b" * 10_000]}, "bad_words[0]"),
+    ("generation", {"text": "a " * 100_000}, "text"),
+    ("generation", {"text": "a", "do_sample": True}, "do_sample"),
+    ("generation", {"text": "a", "min_length": 3}, "min_length"),
+    ("chatbot", {"input": ""}, "input"),
+    ("chatbot", {"text": "a"}, "text"),
+    ("chatbot", {"input": "a", "history": [{"input": "b"}]}, "history[0].response"),
+    ("chatbot", {"input": "a", "history": [{"input": "", "response": ""}] * 9_999}, "history"),
+    ("chatbot", {"input": "a", "context": "b" * 100_001}, "context"),
+    ("summarization", {"text": "a", "size": "huge"}, "size"),
+    ("summarization", {"text": "a", "stream": True}, "stream"),
+    ("paraphrasing", {"text": "\t"}, "text"),
+    ("question", {"context": "a"}, "question"),
+    ("question", {"question": "a", "context": " "}, "context"),
+    ("kw-kp-extraction", {"text": ["a"]}, "text"),
+]
+
+
+async def test_a_bad_field_is_refused_by_its_name(edge: Edge, subtests: pytest.Subtests) -> None:
+    for task in {task for task, _, _ in ASKED}:
+        await edge.serve(echo, model=task, task=task)
+    async with edge.client() as client:
+        for task, body, param in ASKED:
+            with subtests.test(task=task, param=param, body=str(body)[:60]):
+                answer = await client.post(f"/v1/{task}/{task}", json=body)
+                refused = answer.json()
+                assert (answer.status_code, refused["code"]) == (422, "invalid_input")
+                assert refused["error"]["param"] == param
+                assert len(refused["message"]) < 300
+
+    assert await edge.metered() == 0
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\ude00", "\\ude00\\ud83d"])
+async def test_half_a_character_is_refused(edge: Edge, half: str) -> None:
+    async with edge.client() as client:
+        answer = await client.post("/v1/good/echo", content=f'{{"text": "a{half}"}}'.encode())
+
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed_json")
+
+
 PATHS = [
     ("/v1/*/echo", "unknown_model"),
     ("/v1/>/echo", "unknown_model"),
@@ -93,6 +149,10 @@ PATHS = [
     ("/v1/good", "not_found"),
     ("/v1//echo", "not_found"),
     ("/v1/good/echo/more", "not_found"),
+    ("/v1/FR/good/echo", "not_found"),
+    ("/v1/fr/models/echo", "not_found"),
+    ("/v1/fr//echo", "not_found"),
+    ("/v1/fr/nobody/echo", "unknown_model"),
     ("/nowhere", "not_found"),
     ("/v1/admin/nothing", "not_found"),
 ]

@@ -2,7 +2,7 @@ import pytest
 
 from edge.errors import EdgeError, InvalidInput, MalformedJson, NulCharacter
 from edge.input import decode_input
-from events.tasks import embeddings, entities
+from events.tasks import classification, embeddings, entities
 
 
 def test_an_input_is_decoded_into_its_type() -> None:
@@ -52,3 +52,10 @@ def test_a_blank_sentence_is_named_by_its_place() -> None:
         decode_input(embeddings.TASK, b'{"sentences": ["a", " "]}')
 
     assert caught.value.param == "sentences[1]"
+
+
+def test_labels_that_repeat_are_refused_by_the_fields_name() -> None:
+    with pytest.raises(InvalidInput, match="twice") as caught:
+        decode_input(classification.TASK, b'{"text": "a", "labels": ["x", "X "]}')
+
+    assert caught.value.param == "labels"

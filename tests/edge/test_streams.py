@@ -14,6 +14,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from edge import stream as edge_stream
 from events import inference, streams, usage
 from events.inference import CANCELS, WINDOW, Ask, Busy, Chunk, Ended, Failed, Refused, Timing
 from events.usage import Quantities, UsageRecorded
@@ -161,6 +162,29 @@ async def test_pieces_come_in_order_and_all_of_them_are_billed(
     assert found[-1].data["usage"] == {"input_words": 1, "output_tokens": 3}
     assert await billed(edge) == Counter(requests=1, output_tokens=3, input_words=1)
     assert not writer.cancelled
+
+
+async def test_a_silent_stream_says_now_and_then_that_it_is_alive(
+    streaming: tuple[Edge, Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edge, writer = streaming
+    monkeypatch.setattr(edge_stream, "QUIET_S", 0.05)
+
+    async def script(message: Msg, _: Ask) -> None:
+        await writer.say(message, "one")
+        await writer.go_on.wait()
+        await writer.end(message)
+
+    writer.script = script
+    lines = []
+    async with edge.client() as client, client.stream("POST", PATH, json=BODY) as response:
+        async for line in response.aiter_lines():
+            lines.append(line)
+            if lines.count(":") > 1:  # a comment, to every reader of events
+                writer.go_on.set()
+
+    assert lines.index(":") > lines.index('data: {"text": "one"}')
+    assert "event: end" in lines
 
 
 async def test_a_long_stream_is_metered_while_it_runs(streaming: tuple[Edge, Writer]) -> None:

@@ -189,3 +189,33 @@ async def test_errors_have_every_field_that_clients_look_for(edge: Edge) -> None
     assert problem["code"] == problem["error"]["code"] == "unknown_model"
     assert problem["error"]["type"] == "invalid_request_error"
     assert problem["error"]["param"] == "model"
+
+
+async def test_a_path_may_name_a_language_and_a_model_that_does_not_read_it_refuses(
+    edge: Edge, subtests: pytest.Subtests
+) -> None:
+    async def answer(message: Msg, ask: Ask) -> None:
+        await reply(message, answered(ask.input))
+
+    await edge.serve(answer, model="english", languages=("en", "eng_Latn"))
+    await edge.serve(answer, model="polyglot")
+    async with edge.client() as client:
+        for path in (
+            "/v1/en/english/echo",
+            "/v1/gpu/en/english/echo",
+            "/v1/eng_Latn/english/echo",
+            "/v1/fr/polyglot/echo",
+        ):
+            with subtests.test(path=path):
+                assert (await client.post(path, json=ECHO)).status_code == 200
+        refused = await client.post("/v1/fr/english/echo", json=ECHO)
+        models = (await client.get("/v1/models")).json()["data"]
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "language_not_spoken")
+    assert refused.json()["error"]["param"] == "lang"
+    assert "reads en, eng_Latn" in refused.json()["message"]
+    assert {model["id"]: model["languages"] for model in models} == {
+        "english": ["en", "eng_Latn"],
+        "polyglot": [],
+    }
+    assert await edge.metered() == 4

@@ -29,6 +29,7 @@ def test_models_are_read_in_the_files_order(tmp_path: Path) -> None:
         (GOOD.replace('name = "echo"', 'name = "admin"'), "taken by a route"),
         (GOOD.replace('name = "echo"', 'name = "a b"'), "name"),
         (GOOD + "limits.batch_tokens = 0", "batch_tokens"),
+        (GOOD + 'languages = ["French"]', "languages"),
         ("[[model]", "line 1"),
         ("", "model"),
     ],

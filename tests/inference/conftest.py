@@ -34,7 +34,7 @@ def declared() -> dict[str, ModelDeclared]:
 
 
 @pytest.fixture(scope="session")
-def entities_model(declared: dict[str, ModelDeclared]) -> Model:
+def spacy_model(declared: dict[str, ModelDeclared]) -> Model:
     pytest.importorskip("spacy")
     model = load(declared["en_core_web_sm"])
     assert not isinstance(model, Generator)
@@ -42,8 +42,36 @@ def entities_model(declared: dict[str, ModelDeclared]) -> Model:
 
 
 @pytest.fixture(scope="session")
+def language_model(declared: dict[str, ModelDeclared]) -> Model:
+    pytest.importorskip("py3langid")
+    model = load(declared["py3langid"])
+    assert not isinstance(model, Generator)
+    return model
+
+
+@pytest.fixture(scope="session")
+def batch_models(
+    spacy_model: Model, embeddings_model: Model, language_model: Model
+) -> dict[str, Model]:
+    """Those that answer in batches, by name."""
+    return {
+        "en_core_web_sm": spacy_model,
+        "all-MiniLM-L6-v2": embeddings_model,
+        "py3langid": language_model,
+    }
+
+
+@pytest.fixture(scope="session")
 def embeddings_model(declared: dict[str, ModelDeclared]) -> Model:
     pytest.importorskip("torch")
     model = load(declared["all-MiniLM-L6-v2"])
     assert not isinstance(model, Generator)
+    return model
+
+
+@pytest.fixture(scope="session")
+def smol(declared: dict[str, ModelDeclared]) -> Generator:
+    pytest.importorskip("torch")
+    model = load(declared["SmolLM2-135M-Instruct"])
+    assert isinstance(model, Generator)
     return model

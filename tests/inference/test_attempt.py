@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from inference.attempt import attempt
-from inference.errors import InputRefused
+from inference.errors import DeviceFull, InputRefused
 
 
 def halve(numbers: Sequence[int]) -> list[int | InputRefused]:
@@ -47,3 +47,22 @@ def test_a_result_too_few_is_an_error_and_nobody_gets_anothers() -> None:
     assert outcomes[0] == 1
     assert isinstance(outcomes[1], ValueError)
     assert outcomes[2] == 3
+
+
+def test_where_the_device_is_full_halves_are_tried_and_what_has_no_room_alone_is_refused() -> None:
+    calls: list[Sequence[int]] = []
+
+    def fits(sizes: Sequence[int]) -> list[int | InputRefused]:
+        calls.append(sizes)
+        if sum(sizes) > 4:
+            raise DeviceFull
+        return [size * 10 for size in sizes]
+
+    tries = attempt(fits, [2, 2, 1, 9, 3])
+
+    outcomes = [outcome for tried in tries for outcome in tried.outcomes]
+    refused = outcomes.pop(3)
+    assert outcomes == [20, 20, 10, 30]
+    assert isinstance(refused, InputRefused)
+    assert (refused.code, refused.status) == ("input_too_large", 413)
+    assert calls[1] == [2, 2]  # not one by one

@@ -16,6 +16,7 @@ from events.models import Limits, ModelDeclared
 from events.tasks import generation
 from events.tasks.generation import GenerationInput, GenerationResult
 from events.usage import Quantities
+from inference.attempt import attempt
 from inference.errors import InputRefused, ModelUnfit
 from inference.models import FOLDERS, load
 from inference.models.causal_lm.attention import NAME
@@ -80,13 +81,6 @@ def refusal(model: Generator, value: GenerationInput) -> InputRefused:
     (refused,) = model.tokenize("generation", [value])
     assert isinstance(refused, InputRefused)
     return refused
-
-
-@pytest.fixture(scope="session")
-def smol(declared: dict[str, ModelDeclared]) -> Generator:
-    model = load(declared["SmolLM2-135M-Instruct"])
-    assert isinstance(model, Generator)
-    return model
 
 
 @pytest.fixture(scope="session")
@@ -355,6 +349,48 @@ def test_a_step_that_raises_has_changed_nothing(
             texts[number] += advance.piece.text if advance.piece else ""  # type: ignore[attr-defined]
 
     assert texts == undisturbed
+
+
+def test_a_text_that_the_device_has_no_room_for_is_refused_and_the_others_notice_nothing(
+    tiny: CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = [GenerationInput(text="Tell me", seed=seed, max_length=8) for seed in (1, 2, 3)]
+    undisturbed = [one.text for one in write(tiny, *values)]
+    values.insert(1, GenerationInput(text="on " * READ, seed=1, max_length=8))
+    prepared = tiny.tokenize("generation", values)
+    drafts = {n: tiny.join(one) for n, one in enumerate(prepared) if isinstance(one, Prepared)}
+    texts: dict[int, str] = dict.fromkeys(drafts, "")
+    refused: dict[int, Exception] = {}
+    monkeypatch.setattr(tiny, "_model", crowded(tiny._model))  # noqa: SLF001
+
+    while drafts:
+        running = list(drafts)
+        tried = attempt(tiny.step, list(drafts.values()))
+        outcomes = [outcome for one in tried for outcome in one.outcomes]
+        for number, outcome in zip(running, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                refused[number] = outcome
+                del drafts[number], texts[number]
+                continue
+            texts[number] += outcome.piece.text if outcome.piece else ""  # type: ignore[attr-defined]
+            if outcome.result is not None:
+                del drafts[number]
+
+    assert list(texts.values()) == undisturbed
+    assert list(refused) == [1]
+    assert isinstance(refused[1], InputRefused)
+    assert refused[1].code == "input_too_large"
+
+
+def crowded(model: Any) -> Any:
+    """Has no room to read a long text."""
+
+    def forward(**arguments: Any) -> Any:
+        if arguments["input_ids"].shape[1] == READ:
+            raise torch.OutOfMemoryError
+        return model(**arguments)
+
+    return forward
 
 
 def failing(model: Any, *, at: int) -> Any:

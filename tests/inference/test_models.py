@@ -39,10 +39,10 @@ def embed(model: Model, *sentences: str) -> np.ndarray[Any, Any]:
     return np.array(answer.result.embeddings)  # type: ignore[attr-defined]
 
 
-def test_people_and_places_are_found_where_they_stand(entities_model: Model) -> None:
+def test_people_and_places_are_found_where_they_stand(spacy_model: Model) -> None:
     text = "Ada Lovelace met Charles Babbage in London."
 
-    (found,) = entities(entities_model, EntitiesInput(text=text))
+    (found,) = entities(spacy_model, EntitiesInput(text=text))
 
     assert [(one.text, one.type) for one in found] == [
         ("Ada Lovelace", "PERSON"),
@@ -52,28 +52,28 @@ def test_people_and_places_are_found_where_they_stand(entities_model: Model) -> 
     assert all(text[one.start : one.end] == one.text for one in found)
 
 
-def test_offsets_count_characters_and_not_bytes(entities_model: Model) -> None:
+def test_offsets_count_characters_and_not_bytes(spacy_model: Model) -> None:
     text = "🙂 Zoë 🙂 flew to Berlin on Monday."
 
-    (found,) = entities(entities_model, EntitiesInput(text=text, searched_entity="GPE"))
+    (found,) = entities(spacy_model, EntitiesInput(text=text, searched_entity="GPE"))
 
     assert [(one.text, text[one.start : one.end]) for one in found] == [("Berlin", "Berlin")]
 
 
-def test_each_text_of_a_batch_has_its_own_entities(entities_model: Model) -> None:
+def test_each_text_of_a_batch_has_its_own_entities(spacy_model: Model) -> None:
     texts = [f"Maria moved to {place}." for place in ("Paris", "Madrid", "Rome")]
 
     found = entities(
-        entities_model, *(EntitiesInput(text=text, searched_entity="GPE") for text in texts)
+        spacy_model, *(EntitiesInput(text=text, searched_entity="GPE") for text in texts)
     )
 
     assert [[one.text for one in each] for each in found] == [["Paris"], ["Madrid"], ["Rome"]]
 
 
 def test_an_entity_type_that_the_model_never_finds_is_refused_by_name(
-    entities_model: Model,
+    spacy_model: Model,
 ) -> None:
-    (refused,) = entities_model.tokenize(
+    (refused,) = spacy_model.tokenize(
         "entities", [EntitiesInput(text="A spaniel barked.", searched_entity="DOG_BREED")]
     )
 
@@ -83,8 +83,8 @@ def test_an_entity_type_that_the_model_never_finds_is_refused_by_name(
     assert "PERSON" in refused.message
 
 
-def test_what_went_in_is_counted(entities_model: Model, embeddings_model: Model) -> None:
-    (named,) = answers(entities_model, "entities", [EntitiesInput(text="Grace Hopper, admiral.")])
+def test_what_went_in_is_counted(spacy_model: Model, embeddings_model: Model) -> None:
+    (named,) = answers(spacy_model, "entities", [EntitiesInput(text="Grace Hopper, admiral.")])
     (embedded,) = answers(
         embeddings_model,
         "embeddings",

@@ -7,13 +7,11 @@ from msgspec.structs import replace
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from events.tasks.generation import GenerationPiece, GenerationResult
-from events.tasks.task import read_texts
+from events.tasks.generation import GenerationPiece
 from events.usage import Quantities
 from inference.models.causal_lm.cache import Cache
 from inference.models.causal_lm.decoder import Decoder
-from inference.models.causal_lm.request import Request
-from inference.models.causal_lm.sampler import Sampler
+from inference.models.causal_lm.request import Finished, Request
 from inference.models.causal_lm.text import WrittenText
 from inference.models.model import Advance
 
@@ -39,17 +37,15 @@ class Draft:
             tokenizer: For decoding; no other thread may use it.
             ends: The tokens by which the model says that it has said all.
         """
-        value = request.value
         self.tokens = list(request.tokens)  # read and written; the cache knows the first of them
         self.cache = cache
         self._request = request
         self._ends = ends
         self._decoder = Decoder(tokenizer, request.tokens)
-        self._text = WrittenText(value.end_sequence, keep_end=not value.remove_end_sequence)
-        self._sampler = Sampler(request.choice, request.never)
+        self._text = WrittenText(request.end, keep_end=request.keep_end)
+        self._chooser = request.chooser()
         # how far back a bad word may begin that the next token completes
         self._reach = max(map(len, request.bad_words), default=1) - 1
-        self._read = read_texts([value.text], input_tokens=len(request.tokens))
         self._characters = 0
 
     @property
@@ -76,13 +72,13 @@ class Draft:
         self.cache.length += tokens
         if computed is None or self.cache.length < len(self.tokens):
             return self._advance("", tokens, None)
-        token = self._sampler.choose(computed.scores, self.tokens, self._is_allowed)
+        token = self._chooser.choose(computed.scores, self.tokens, self._is_allowed)
         if token is None:
             return self._finish("stop", tokens)
         self.tokens.append(token)
         if token in self._ends:
             return self._finish("stop", tokens)
-        piece = self._text.write(self._decoder.take(token))
+        piece = self._write(self._decoder.take(token))
         if self._text.ended:
             return self._advance(piece, tokens, "stop")
         if self.written == self._request.new_tokens:
@@ -90,8 +86,13 @@ class Draft:
         return self._advance(piece, tokens, None)
 
     def _finish(self, reason: Literal["stop", "length"], tokens: int, piece: str = "") -> Advance:
-        piece += self._text.write(self._decoder.rest(), last=True)
+        piece += self._write(self._decoder.rest(), last=True)
         return self._advance(piece, tokens, "stop" if self._text.ended else reason)
+
+    def _write(self, new: str, *, last: bool = False) -> str:
+        if self._request.strip and not self._text.begun:
+            new = new.lstrip()
+        return self._text.write(new, last=last)
 
     def _advance(
         self, piece: str, tokens: int, reason: Literal["stop", "length"] | None
@@ -101,25 +102,20 @@ class Draft:
             piece=GenerationPiece(text=piece) if piece else None,
             quantities=self._quantities(),
             tokens=tokens,
-            result=self._result() if reason else None,
+            result=self._request.result(self._finished()) if reason else None,
             reason=reason or "stop",
         )
 
     def _quantities(self) -> Quantities:
         return replace(
-            self._read,
+            self._request.read,
             output_tokens=self.written,
             output_words=self._text.words,
             output_characters=self._characters,
         )
 
-    def _result(self) -> GenerationResult:
-        value = self._request.value
-        return GenerationResult(
-            generated_text=("" if value.remove_input else value.text) + self._text.given,
-            nb_generated_tokens=self.written,
-            nb_input_tokens=len(self._request.tokens),
-        )
+    def _finished(self) -> Finished:
+        return Finished(self._text.given, self.written, self._chooser)
 
     def _is_allowed(self, token: int) -> bool:
         """Whether no bad word comes about by this token and those before it."""

@@ -7,13 +7,14 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from events.tasks.generation import GenerationInput
 from inference.errors import InputRefused
 from inference.models.causal_lm.attention import Plan, Reading, Writing
 from inference.models.causal_lm.cache import Cache, Shelves
 from inference.models.causal_lm.draft import Computed, Draft
+from inference.models.causal_lm.prompts import Prompts
 from inference.models.causal_lm.request import Request, read_request
 from inference.models.causal_lm.vocabulary import Vocabulary
+from inference.models.device import copied, sparing_memory
 from inference.models.model import Advance, Prepared
 
 READ: Final = 512  # tokens of inputs in one step: those who write wait for no more
@@ -28,8 +29,6 @@ class CausalLM:
     goes through the model in a row of always `slots` tokens, padding included. That costs
     little: a step reads all weights, however few tokens it is for.
     """
-
-    tasks: Final = frozenset({"generation"})
 
     def __init__(
         self,
@@ -59,23 +58,34 @@ class CausalLM:
         self._tokenizer = tokenizer
         self._decoding = Tokenizer.from_str(tokenizer.to_str())  # it belongs to another thread
         self._vocabulary = Vocabulary(tokenizer, model.config.vocab_size)
+        self._prompts = Prompts(tokenizer, self._vocabulary, context=context)
         self._unfit = torch.tensor(self._vocabulary.unfit, dtype=torch.long)
 
-    def tokenize(
-        self, _task: str, inputs: Sequence[GenerationInput]
-    ) -> Sequence[Prepared | InputRefused]:
-        """Token ids of each text, if the model can do what is asked."""
-        encoded = self._tokenizer.encode_batch([value.text for value in inputs])
-        return [self._prepare(value, one.ids) for value, one in zip(inputs, encoded, strict=True)]
+    @property
+    def tasks(self) -> frozenset[str]:
+        """Those that need no more than a model's text, and those that it was taught."""
+        return self._prompts.tasks | {"generation"}
 
-    def _prepare(self, value: GenerationInput, tokens: list[int]) -> Prepared | InputRefused:
+    def tokenize(self, task: str, inputs: Sequence[Any]) -> Sequence[Prepared | InputRefused]:
+        """Token ids of what the model is to read, if it can do what is asked."""
+        return [self._prepare(task, value) for value in inputs]
+
+    def _prepare(self, task: str, value: Any) -> Prepared | InputRefused:  # noqa: ANN401 - any task's
         try:
-            request = read_request(
-                value, tokens, context=self._context, vocabulary=self._vocabulary
-            )
+            request = self._request(task, value)
         except InputRefused as refused:
             return refused
-        return Prepared(len(tokens), request)
+        return Prepared(len(request.tokens), request)
+
+    def _request(self, task: str, value: Any) -> Request:  # noqa: ANN401 - any task's
+        if task != "generation":
+            return self._prompts.read(task, value)
+        return read_request(
+            value,
+            self._tokenizer.encode(value.text).ids,
+            context=self._context,
+            vocabulary=self._vocabulary,
+        )
 
     @torch.inference_mode()
     def join(self, prepared: Prepared) -> Draft:
@@ -85,7 +95,15 @@ class CausalLM:
 
     @torch.inference_mode()
     def step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
-        """Read some of the inputs, and write one token of each text whose input was read."""
+        """Read some of the inputs, and write one token of each text whose input was read.
+
+        Raises:
+            DeviceFull: there is no room for that many drafts.
+        """
+        with sparing_memory():
+            return self._step(drafts)
+
+    def _step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
         self._shelves.tidy()
         writing = [draft for draft in drafts if not draft.reading]
         computed = dict(zip(writing, self._write(writing), strict=True)) if writing else {}
@@ -129,8 +147,8 @@ class CausalLM:
             float32 ``[keep, V]``, on the CPU.
         """
         logits: Tensor = self._model(
-            input_ids=torch.tensor([tokens], device=self._device),
-            position_ids=torch.tensor([positions], device=self._device),
+            input_ids=copied([tokens], self._device),
+            position_ids=copied([positions], self._device),
             use_cache=False,
             logits_to_keep=keep,
             plan=plan,

@@ -1,36 +1,63 @@
 """What a request asks of the model, its defaults filled in and its limits checked."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol
 
 from msgspec import Struct
+from torch import Tensor
 
-from events.tasks.generation import GenerationInput
+from events.tasks.generation import GenerationInput, GenerationResult
+from events.tasks.task import TaskResult, read_texts
+from events.usage import Quantities
 from inference.errors import InputRefused
-from inference.models.causal_lm.sampler import Choice
+from inference.models.causal_lm.sampler import Choice, Sampler
 from inference.models.causal_lm.vocabulary import Vocabulary
 
 TEMPERATURE, TOP_K = 0.8, 50  # as the task says
 
 
-class Request(Struct, frozen=True):
+class Chooser(Protocol):
+    """What chooses the tokens of one request."""
+
+    def choose(
+        self, scores: Tensor, before: Sequence[int], allowed: Callable[[int], bool]
+    ) -> int | None:
+        """Choose a token; None if the text ends here.
+
+        Args:
+            scores: One for each token, of any dtype; changed.
+            before: The tokens of the text so far, input included.
+            allowed: Asked of the one that is chosen; if not, another is.
+        """
+
+
+class Finished(Struct, frozen=True):
+    """What was written."""
+
+    text: str
+    tokens: int
+    chooser: Chooser
+
+
+class Request(Struct, frozen=True, kw_only=True):
     """An input that the model can do."""
 
-    value: GenerationInput
-    tokens: Sequence[int]  # of the text, with those that frame it
+    tokens: Sequence[int]  # that the model reads
     new_tokens: int  # that may be generated
-    choice: Choice
-    never: frozenset[int]  # tokens that contain a bad word by themselves
-
-    @property
-    def bad_words(self) -> Sequence[str]:
-        """What may not come about."""
-        return self.value.bad_words or ()
+    read: Quantities  # what reading is billed by
+    chooser: Callable[[], Chooser]  # a new one
+    result: Callable[[Finished], TaskResult]
+    end: str | None = None  # what ends the text, besides the model
+    keep_end: bool = True
+    bad_words: Sequence[str] = ()  # what may not come about
+    strip: bool = False  # leave out the space in front of the text
 
 
 def read_request(
     value: GenerationInput, tokens: Sequence[int], *, context: int, vocabulary: Vocabulary
 ) -> Request:
-    """Check an input against what the model can do.
+    """Check an input of `generation` against what the model can do.
 
     Args:
         value: As the caller sent it.
@@ -52,18 +79,31 @@ def read_request(
                 f"This model generates one text at a time; leave {name} out, or set it to 1.",
                 param=name,
             )
+    bad_words = value.bad_words or ()
+    choice = Choice(
+        temperature=_or(value.temperature, TEMPERATURE),
+        top_k=int(_or(value.top_k, TOP_K)),
+        top_p=_or(value.top_p, 1.0),
+        repetition_penalty=_or(value.repetition_penalty, 1.0),
+        seed=value.seed,
+    )
     return Request(
-        value,
-        tokens,
-        _new_tokens(value, len(tokens), context=context),
-        Choice(
-            temperature=_or(value.temperature, TEMPERATURE),
-            top_k=int(_or(value.top_k, TOP_K)),
-            top_p=_or(value.top_p, 1.0),
-            repetition_penalty=_or(value.repetition_penalty, 1.0),
-            seed=value.seed,
-        ),
-        frozenset().union(*map(vocabulary.containing, value.bad_words or ())),
+        tokens=tokens,
+        new_tokens=_new_tokens(value, len(tokens), context=context),
+        read=read_texts([value.text], input_tokens=len(tokens)),
+        chooser=partial(Sampler, choice, frozenset().union(*map(vocabulary.containing, bad_words))),
+        result=partial(_result, value, len(tokens)),
+        end=value.end_sequence,
+        keep_end=not value.remove_end_sequence,
+        bad_words=bad_words,
+    )
+
+
+def _result(value: GenerationInput, read: int, finished: Finished) -> GenerationResult:
+    return GenerationResult(
+        generated_text=("" if value.remove_input else value.text) + finished.text,
+        nb_generated_tokens=finished.tokens,
+        nb_input_tokens=read,
     )
 
 

@@ -20,6 +20,11 @@ class WrittenText:
         self.ended = False
 
     @property
+    def begun(self) -> bool:
+        """Whether anything was written."""
+        return bool(self._text)
+
+    @property
     def given(self) -> str:
         """All that was given out."""
         return self._text[: self._given]

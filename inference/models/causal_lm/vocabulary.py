@@ -8,7 +8,7 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
-from events.tasks.generation import TOKEN_CHARACTERS
+from events.tasks.writing import TOKEN_CHARACTERS
 
 CUT: Final = "\N{REPLACEMENT CHARACTER}"  # what a decoder makes of a character's first bytes
 _BETWEEN: Final = "\x00"
@@ -35,6 +35,11 @@ class Vocabulary:
         """The tokens whose text contains `word`."""
         found = re.finditer(re.escape(word), self._all)
         return {bisect_right(self._starts, match.start()) - 1 for match in found}
+
+    def beginning(self, characters: str) -> list[int]:
+        """The tokens whose text begins with one of `characters`."""
+        found = re.finditer(f"{_BETWEEN}[{re.escape(characters)}]", self._all)
+        return [bisect_right(self._starts, match.start() + 1) - 1 for match in found]
 
 
 def _is_fit(text: str) -> bool:

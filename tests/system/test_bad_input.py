@@ -1,0 +1,73 @@
+"""Odd texts for every task of every model, as a caller may send them: a 4xx or an answer."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import msgspec
+
+from events.tasks import Task, all_tasks
+from events.tasks.task import MAX_CHARACTERS
+from tests.inference.test_company import near
+
+ODD = {
+    "empty": "",
+    "blank": " \n\t",
+    "one character": "a",
+    "one mark": "!",
+    "emoji": "🙂🙃🙂 👩‍👩‍👧‍👦 🇩🇪",
+    "control characters": "\x01\x02\x1b[31m\x7f\u202e\ufeff\u200b",
+    "nul": "a\0b",
+    "unpaired surrogate": "\ud83d",
+    "one long word": "x" * MAX_CHARACTERS,
+    "marks": "!" * MAX_CHARACTERS,
+    "short words": "a " * (MAX_CHARACTERS // 2),
+    "too long": "a " * (MAX_CHARACTERS // 2) + "a",
+}
+NEVER_TAKEN = {"empty", "blank", "nul", "unpaired surrogate", "too long"}
+TEXTS = {"text", "input", "question", "context", "sentences", "labels"}  # fields that are read
+
+
+async def test_odd_texts_are_refused_or_answered_and_nobody_else_notices(
+    client: httpx.AsyncClient,
+) -> None:
+    tasks = all_tasks()
+    listed = (await client.get("/v1/models")).json()["data"]
+    for model in listed:
+        for task in (tasks[name] for name in model["tasks"]):
+            await _try(client, model["id"], task)
+    assert (await client.get("/v1/models")).json()["data"] == listed  # and all still run
+
+
+async def _try(client: httpx.AsyncClient, model: str, task: Task) -> None:
+    path = f"/v1/{model}/{task.name}"
+    good = msgspec.to_builtins(task.example)
+    bodies = [(name, body) for name, text in ODD.items() for body in _with(good, text)]
+    alone, again = [await client.post(path, json=good) for _ in range(2)]
+    beside, *odd = await asyncio.gather(
+        client.post(path, json=good),
+        *(client.post(path, content=json.dumps(body)) for _, body in bodies),
+    )
+
+    assert alone.status_code == beside.status_code == 200, (path, beside.text)
+    if again.json() == near(alone.json()):  # or it is chosen by chance
+        assert beside.json() == near(alone.json())
+    for (name, _), answer in zip(bodies, odd, strict=True):
+        told = (path, name, answer.status_code, answer.text[:200])
+        if name in NEVER_TAKEN or answer.status_code != 200:
+            assert 400 <= answer.status_code < 429, told
+            assert answer.json()["code"], told
+            assert len(answer.json()["message"]) < 500, told
+        else:
+            task.decode_result(answer.content)
+
+
+def _with(good: dict[str, Any], text: str) -> Iterator[dict[str, Any]]:
+    """The input with the text in place of one of its own, for each of them."""
+    for field, value in good.items():
+        if field in TEXTS and isinstance(value, str):
+            yield {**good, field: text}
+        elif field in TEXTS and isinstance(value, list) and isinstance(value[0], str):
+            yield {**good, field: [text, *value[1:]]}

@@ -27,7 +27,7 @@ class ChatbotInput(StreamedInput, frozen=True, kw_only=True):
 
     input: Text
     context: Annotated[
-        Said | None, Meta(description="Who is talking, and how; a helpful assistant if null.")
+        Text | None, Meta(description="Who is talking, and how; a helpful assistant if null.")
     ] = None
     history: Annotated[
         Annotated[list[Exchange], Meta(max_length=MAX_HISTORY)] | None,

@@ -9,39 +9,30 @@ from inference.models import load
 from inference.models.causal_lm.generator import CausalLM
 from inference.models.model import Advance, Prepared
 from tests.bench.table import print_table
-from tests.inference.questions import QUESTIONS, is_right
+from tests.inference.questions import HELD_BACK, QUESTIONS, is_right
 
 MODEL: Final = "SmolLM2-135M-Instruct"
 MODELS_FILE: Final = Path(__file__).parents[2] / "deploy" / "models.toml"
 
 
 def measure_questions() -> None:
-    """Print the table, and the wrong answers."""
+    """Print the tables, and the wrong answers."""
     model = load(read_models(MODELS_FILE)[MODEL])
     assert isinstance(model, CausalLM)
-    scores: dict[bool, list[float]] = {True: [], False: []}
-    wrong = []
-    for value, question in QUESTIONS:
-        (prepared,) = model.tokenize("question", [value])
-        assert isinstance(prepared, Prepared)
-        result = _answer(model, prepared)
-        right = is_right(question, result.answer)
-        scores[right].append(result.score)
-        if not right:
-            wrong.append((question.question, result.answer, f"{result.score:.2f}"))
-    print_table(
-        f"{len(QUESTIONS)} questions, {MODEL}",
-        ("", "answers", "share", "mean score"),
-        [
-            (
-                name,
-                str(len(found)),
-                f"{len(found) / len(QUESTIONS):.0%}",
-                f"{sum(found) / max(1, len(found)):.2f}",
-            )
-            for name, found in (("right", scores[True]), ("wrong", scores[False]))
-        ],
-    )
+    wrong: list[tuple[str, ...]] = []
+    rows = []
+    for name, questions in (("chosen on", QUESTIONS), ("held back", HELD_BACK)):
+        right = 0
+        for value, question in questions:
+            (prepared,) = model.tokenize("question", [value])
+            assert isinstance(prepared, Prepared)
+            result = _answer(model, prepared)
+            if is_right(question, result.answer):
+                right += 1
+            else:
+                wrong.append((question.question, result.answer, f"{result.score:.2f}"))
+        rows.append((name, str(len(questions)), str(right), f"{right / len(questions):.0%}"))
+    print_table(f"questions, {MODEL}", ("", "asked", "right", "share"), rows)
     print_table("wrong", ("question", "answer", "score"), wrong)
 
 

@@ -24,14 +24,19 @@ class _Text(Struct, frozen=True):
     questions: list[Question]
 
 
-_TEXTS = convert(
-    tomllib.loads(Path(__file__).with_name("questions.toml").read_text())["text"], list[_Text]
-)
-QUESTIONS: Sequence[tuple[QuestionInput, Question]] = [
-    (QuestionInput(question=one.question, context=text.context), one)
-    for text in _TEXTS
-    for one in text.questions
-]
+_FILE = tomllib.loads(Path(__file__).with_name("questions.toml").read_text())
+
+
+def _questions(table: str) -> Sequence[tuple[QuestionInput, Question]]:
+    return [
+        (QuestionInput(question=one.question, context=text.context), one)
+        for text in convert(_FILE[table], list[_Text])
+        for one in text.questions
+    ]
+
+
+QUESTIONS = _questions("text")
+HELD_BACK = _questions("held_back")  # on which nothing was chosen
 
 
 def is_right(question: Question, answer: str) -> bool:

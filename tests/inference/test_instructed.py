@@ -133,7 +133,7 @@ def test_most_questions_are_answered_with_words_of_the_text(smol: Generator) -> 
         assert value.context[result.start : result.end] == result.answer
         assert 0 < result.score <= 1
         right += is_right(question, result.answer)
-    assert right >= len(some) / 2
+    assert right >= 0.6 * len(some)
 
 
 def test_numbers_never_exceed_what_was_held_for_them(smol: Generator) -> None:

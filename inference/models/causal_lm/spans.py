@@ -2,9 +2,9 @@
 
 import math
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Final
 
@@ -14,7 +14,11 @@ from torch import Tensor
 
 from inference.models.english import COMMON
 
-LIKENESS: Final = 3.0  # of a sentence with the question: measured by tests/bench/questions.py
+# these were chosen on the questions of tests/bench/questions.py, which prints what they do
+LIKENESS: Final = 3.0  # of a sentence with the question: e times as likely, for a third of it
+TRUST: Final = 0.3  # in the model, where an answer begins: the exponent of its chances
+NEAR: Final = 4.0  # words from one of the question's: an e-th as likely
+FAR: Final = 12  # and no less likely beyond
 _STEM: Final = 5  # letters by which words count as the same: open, opens, opened
 _SIGNS: Final = "$€£#%°"  # that belong to the number beside them
 _STOPS: Final = (".", "!", "?", ";")  # end a sentence where a space or nothing follows
@@ -23,6 +27,10 @@ _WORD: Final = re.compile(r"\w+")
 _SENTENCE: Final = re.compile(r"[.!?]\s+|\n\n\s*|$")
 _SHORT: Final = re.compile(r"\b[A-Z]\w{0,2}$")  # J. K. Rowling, Dr. Who: no sentence ends there
 _INSIDE: Final = re.compile(r"[.,]\d")  # of a number
+
+
+# where what was chosen may be from: the first of its tokens, and the one that is next
+Place = tuple[int, int]
 
 
 class Span(Struct, frozen=True):
@@ -49,8 +57,12 @@ class Passage:
         asked = {_stem(word) for word in _WORD.findall(question)}
         new = [at for at in starts if self._names(at, besides=asked)]
         ends, weights = zip(*_sentences(text, question), strict=True)
-        # first tokens, and how much the likeness of their sentences with the question says
-        self.starts = {at: weights[bisect_right(ends, self._word(at))] for at in new or starts}
+        near = _Nearness(text, question)
+        # first tokens, and what the question's words in their sentences and near them say
+        self.starts = {
+            at: weights[bisect_right(ends, self._word(at))] * near.weight(self._word(at))
+            for at in new or starts
+        }
 
     def may_end(self, at: int) -> bool:
         """Whether a word or a number ends in front of token `at`."""
@@ -103,7 +115,7 @@ class Passage:
 class SpanChooser:
     """Follows the likeliest words of a passage, to where the model would end its answer.
 
-    Where it begins, the likeness of a sentence with the question has a say, as a prior:
+    Where it begins, the question's words in a sentence and near by have a say, as a prior:
     a small model alone takes any name for an answer.
 
     Source: constrained decoding, as in GENRE (De Cao et al., 2021), there over a trie.
@@ -118,8 +130,7 @@ class SpanChooser:
         """
         self._passage = passage
         self._ends = ends
-        # (first token, the one that is next) of each place that what was chosen may be from
-        self._places = [(at, at) for at in passage.starts]
+        self._places: list[Place] = [(at, at) for at in passage.starts]
         self.score = 1.0  # the product of each choice's share of what could be chosen
 
     @property
@@ -132,20 +143,11 @@ class SpanChooser:
     ) -> int | None:
         """As `Chooser.choose`."""
         chances = scores.float().softmax(0)
-        following: dict[int, list[tuple[int, int]]] = {}
-        weights: dict[int, float] = {}
-        for first, at in self._places:
-            begins = at == first
-            if begins or self._passage.goes_on(at):
-                token = self._passage.tokens[at]
-                following.setdefault(token, []).append((first, at + 1))
-                weight = self._passage.starts[first] if begins else 1.0
-                weights[token] = max(weight, weights.get(token, 0.0))
-        likely = zip(weights.items(), chances[list(weights)].tolist(), strict=True)
-        found = {token: chance * weight for (token, weight), chance in likely}
-        ending = [
-            (first, at) for first, at in self._places if at > first and self._passage.may_end(at)
-        ]
+        following = self._following()
+        likely = dict(zip(following, chances[list(following)].tolist(), strict=True))
+        begun = all(at > first for first, at in self._places)
+        found = likely if begun else self._weighed(likely, following)
+        ending = [(first, at) for first, at in self._places if begun and self._passage.may_end(at)]
         end = float(chances[self._ends].sum()) if ending or not found else 0.0
         best = max(found, key=lambda token: found[token], default=None)
         if best is None or end > found[best]:
@@ -156,6 +158,42 @@ class SpanChooser:
         share = (end if best is None else found[best]) / (sum(found.values()) + end or 1.0)
         self.score *= min(1.0, share)
         return best
+
+    def _following(self) -> dict[int, list[Place]]:
+        """The tokens that can be next, and where each leads."""
+        following: dict[int, list[Place]] = {}
+        for first, at in self._places:
+            if at == first or self._passage.goes_on(at):
+                following.setdefault(self._passage.tokens[at], []).append((first, at + 1))
+        return following
+
+    def _weighed(
+        self, likely: Mapping[int, float], following: Mapping[int, Sequence[Place]]
+    ) -> dict[int, float]:
+        """How likely an answer begins with each token, all told."""
+        weights = self._passage.starts
+        return {
+            token: chance**TRUST * max(weights[first] for first, _ in following[token])
+            for token, chance in likely.items()
+        }
+
+
+class _Nearness:
+    """How near the words of a text are to those that the question has as well."""
+
+    def __init__(self, text: str, question: str) -> None:
+        asked = {_stem(word) for word in _WORD.findall(question) if word.lower() not in COMMON}
+        words = list(_WORD.finditer(text))
+        self._begins = [word.start() for word in words]
+        self._asked = [number for number, word in enumerate(words) if _stem(word[0]) in asked]
+
+    def weight(self, begin: int) -> float:
+        """Of the word that begins there: 1 beside one of the question's."""
+        number = bisect_left(self._begins, begin)
+        at = bisect_left(self._asked, number)
+        beside = self._asked[max(0, at - 1) : at + 1]
+        words = min((abs(one - number) - 1 for one in beside), default=FAR)
+        return math.exp(-min(max(words, 0), FAR) / NEAR)
 
 
 def _sentences(text: str, question: str) -> Iterator[tuple[float, float]]:

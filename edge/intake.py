@@ -3,12 +3,14 @@
 Without message ids: Stripe repeats itself for days, far beyond any window of JetStream's,
 and within the window one repeat would have a whole batch refused. The journal's key is
 what removes repeats. So a unit is sent once: whatever its fate, if it is not known to be
-stored then Stripe is told so, and sends its events again.
+stored then Stripe is told so, and sends its events again. And a few that come together need
+no batch: they go out one by one, and are waited for together.
 """
 
 import asyncio
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -23,6 +25,7 @@ from events.streams import MAX_BATCH
 
 log = structlog.get_logger()
 
+FEW: Final = 8  # messages that are sooner stored each by itself; measured: docs/benchmarks.md
 UNIT_BYTES: Final = 4 * 2**20  # of one unit, or of one event that is larger
 WAITING_BYTES: Final = 64 * 2**20  # beyond it the edge refuses at once
 HEADERS_BYTES: Final = 1_024  # of the broker's largest message: what goes around a body
@@ -98,7 +101,9 @@ class Intake:
             await self._arrived.wait()
             self._arrived.clear()
             while entries := self._take():
-                self._settle(entries, await self._commit([one.message for one in entries]))
+                outcomes = await self._commit([one.message for one in entries])
+                for entry, outcome in zip(entries, outcomes, strict=True):
+                    self._settle(entry, outcome)
 
     def _take(self) -> list[_Entry]:
         """The next unit's entries, without those who gave up waiting."""
@@ -115,27 +120,24 @@ class Intake:
                 size += length
         return entries
 
-    async def _commit(self, unit: list[Message]) -> Outcome:
+    async def _commit(self, unit: Sequence[Message]) -> Sequence[Outcome]:
+        """Store a unit; what became of each of its messages."""
+        if len(unit) <= FEW:
+            return await asyncio.gather(*[self._group.attempt([message]) for message in unit])
         for attempt in range(BROKEN_TRIES):
             outcome = await self._group.attempt(unit)
             if outcome.fate is not Fate.BROKEN:
                 break
             await asyncio.sleep(backoff(attempt))
-        return outcome
+        return [outcome] * len(unit)
 
-    def _settle(self, entries: list[_Entry], outcome: Outcome) -> None:
+    def _settle(self, entry: _Entry, outcome: Outcome) -> None:
         if outcome.fate is not Fate.STORED:
-            log.error(
-                "events_not_stored",
-                events=len(entries),
-                fate=outcome.fate.name,
-                code=outcome.code,
-                reason=outcome.reason,
-            )
-        for entry in entries:
-            if entry.settled.done():
-                continue
-            if outcome.fate is Fate.STORED:
-                entry.settled.set_result(None)
-            else:
-                entry.settled.set_exception(NotStored(NOT_STORED, retry_after_s=1))
+            fate = outcome.fate.name
+            log.error("event_not_stored", fate=fate, code=outcome.code, reason=outcome.reason)
+        if entry.settled.done():
+            return
+        if outcome.fate is Fate.STORED:
+            entry.settled.set_result(None)
+        else:
+            entry.settled.set_exception(NotStored(NOT_STORED, retry_after_s=1))

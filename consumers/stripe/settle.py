@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -9,10 +10,11 @@ import structlog
 from consumers.pause import pause
 from events.plans import Plans
 from events.plans_file import PlansFile
-from ledger.db import Connection, Pool, acquire, only_one
+from ledger.db import Pool, acquire, only_one
 from ledger.errors import (
     LedgerError,
     LedgerUnavailable,
+    RefusedByLedger,
     StripeError,
     StripeKeyRefused,
     StripeRefused,
@@ -31,7 +33,7 @@ AWAY_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0)  # after Stripe was away once, twice
 BATCH: Final = 20  # objects, asked for at once: a second's worth of `StripeApi`
 
 
-async def settle(connection: Connection, api: StripeApi, plans: Plans) -> int:
+async def settle(pool: Pool, api: StripeApi, plans: Plans) -> int:
     """Ask for some of the unsettled objects, the oldest doubt first.
 
     Stripe is not waited for within a transaction. What it refuses, and what an answer
@@ -42,26 +44,56 @@ async def settle(connection: Connection, api: StripeApi, plans: Plans) -> int:
 
     Raises:
         StripeUnavailable, StripeKeyRefused: what others answered meanwhile is stored.
+        LedgerUnavailable: nothing is.
     """
-    asked = await asking_at(connection)
-    waiting = await list_unsettled(connection, FETCHED, BATCH)
+    async with acquire(pool) as connection:
+        asked = await asking_at(connection)
+        waiting = await list_unsettled(connection, FETCHED, BATCH)
     if not waiting:
         return 0
     answers = await asyncio.gather(*[_ask(api, one) for one in waiting])
-    objects = [answer for answer in answers if not isinstance(answer, StripeError)]
-    failed = [answer for answer in answers if isinstance(answer, StripeError)]
-    in_vain = [
+    answered = [
+        (one.id, answer)
+        for one, answer in zip(waiting, answers, strict=True)
+        if not isinstance(answer, StripeError)
+    ]
+    changed = await _store(pool, answered, asked, plans)
+    refused = [
         one.id
         for one, answer in zip(waiting, answers, strict=True)
-        if isinstance(answer, StripeRefused | dict)
+        if isinstance(answer, StripeRefused)
     ]
-    async with connection.transaction():
-        changed = await store_objects(connection, objects, fetched_at=asked)
-        await postpone(connection, in_vain, asked)
-        await follow(connection, changed.customers, plans)
-    log.info("stripe_settled", asked=len(waiting), changed=len(changed.objects))
-    _raise_first(failed)
+    async with acquire(pool) as connection:
+        await postpone(connection, refused, asked)
+    log.info("stripe_settled", asked=len(waiting), changed=changed)
+    for answer in answers:
+        if isinstance(answer, StripeUnavailable | StripeKeyRefused):
+            raise answer
     return len(waiting)
+
+
+async def _store(
+    pool: Pool, answered: Sequence[tuple[str, Json]], asked: datetime, plans: Plans
+) -> int:
+    """Store all answers, or all that can be; the number of objects that they changed."""
+    ids = [object_id for object_id, _ in answered]
+    try:
+        async with acquire(pool) as connection, connection.transaction():
+            changed = await store_objects(
+                connection, [answer for _, answer in answered], fetched_at=asked
+            )
+            await postpone(connection, ids, asked)
+            await follow(connection, changed.customers, plans)
+            return len(changed.objects)
+    except RefusedByLedger as error:  # an answer that JSONB cannot hold
+        if len(answered) > 1:
+            middle = len(answered) // 2
+            first = await _store(pool, answered[:middle], asked, plans)
+            return first + await _store(pool, answered[middle:], asked, plans)
+        log.error("stripe_answer_refused", object=ids[0], error=str(error))
+    async with acquire(pool) as connection:
+        await postpone(connection, ids, asked)
+    return 0
 
 
 async def keep_settled(pool: Pool, api: StripeApi, plans: PlansFile, stop: asyncio.Event) -> None:
@@ -70,7 +102,7 @@ async def keep_settled(pool: Pool, api: StripeApi, plans: PlansFile, stop: async
         try:
             async with acquire(pool) as connection, only_one(connection, "stripe_settle") as ours:
                 if ours:
-                    await _keep(connection, api, plans, stop)
+                    await _keep(pool, api, plans, stop)
         except (LedgerUnavailable, OSError, TimeoutError) as error:
             log.warning("stripe_not_settled", error=repr(error))
         except LedgerError:
@@ -78,13 +110,11 @@ async def keep_settled(pool: Pool, api: StripeApi, plans: PlansFile, stop: async
         await pause(stop, RETRY_S)
 
 
-async def _keep(
-    connection: Connection, api: StripeApi, plans: PlansFile, stop: asyncio.Event
-) -> None:
+async def _keep(pool: Pool, api: StripeApi, plans: PlansFile, stop: asyncio.Event) -> None:
     failures = 0
     while not stop.is_set():
         try:
-            asked = await settle(connection, api, plans.plans)
+            asked = await settle(pool, api, plans.plans)
         except (StripeUnavailable, StripeKeyRefused) as error:
             log.warning("stripe_not_asked", error=repr(error))
             await pause(stop, AWAY_S[min(failures, len(AWAY_S) - 1)])
@@ -103,9 +133,3 @@ async def _ask(api: StripeApi, one: Unsettled) -> Json | StripeError:
         return error
     except StripeError as error:
         return error
-
-
-def _raise_first(failed: Sequence[StripeError]) -> None:
-    for error in failed:
-        if not isinstance(error, StripeRefused):
-            raise error

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from ledger import _sql
 from ledger.db import Connection
+from ledger.errors import RefusedByLedger
 from ledger.stripe.api import Json
 from ledger.stripe.order import Snapshot, last
 
@@ -60,6 +61,9 @@ async def fold_objects(connection: Connection, event_ids: Sequence[str]) -> Chan
     Any order and any repeats end in the same rows. Waits for whoever folds the same
     objects, so call it once in a transaction, and not with an isolation above READ
     COMMITTED: what that one wrote has to be seen.
+
+    Raises:
+        RefusedByLedger: an object is nested too deeply.
     """
     return await _fold(connection, event_ids, (), None)
 
@@ -130,7 +134,10 @@ async def _settle_tied(connection: Connection, ids: Sequence[str]) -> Changed:
     winners, doubtful = [], set(ids)
     for object_id, group in groupby(rows, lambda row: cast("str", row["id"])):
         events = {row["event_id"]: row for row in group}
-        winner, certain = last([_snapshot(event) for event in events.values()])
+        try:
+            winner, certain = last([_snapshot(event) for event in events.values()])
+        except RecursionError as error:
+            raise RefusedByLedger(f"{object_id} is nested too deeply to be compared") from error
         winners.append((events[winner.event_id], certain))
         if certain:
             doubtful.remove(object_id)

@@ -10,6 +10,7 @@ from tests.bench.metering import measure_metering
 from tests.bench.outage import measure_outage
 from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
+from tests.bench.stripe import measure_reconciliation
 from tests.bench.webhooks import measure_entitlements, measure_intake
 
 wrk.install()
@@ -23,3 +24,4 @@ asyncio.run(measure_outage())
 asyncio.run(measure_metering())
 asyncio.run(measure_intake())
 asyncio.run(measure_entitlements())
+asyncio.run(measure_reconciliation())

@@ -77,6 +77,7 @@ async def test_signed_nonsense_is_parked_and_the_rest_journaled(pipeline: Pipeli
         a_body("evt_nul", email="a\0b"),
         a_body(secrets.token_hex(5_000)),
         a_body("evt_late", created=2**80),
+        a_body("evt_huge", email="?").replace(b'"?"', b"1e200000"),
         a_body("evt_surrogate").replace(b"cus_1", rb"\ud800"),
     ]
     good = [a_body(f"evt_{n}") for n in range(10)]

@@ -8,8 +8,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from consumers.stripe.passes import take_turn
+from consumers.stripe.poll import Poll
 from events import streams, stripe
 from ledger.stripe.fetch import FETCHED
+from ledger.stripe.passes import POLL
 from tests.consumers.pipeline import Pipeline, kill
 from tests.stripe.account import Account
 from tests.stripe.app import KEY
@@ -108,14 +111,11 @@ async def deliver(pipeline: Pipeline, running: Consuming, bodies: Sequence[bytes
 
 
 async def poll(pipeline: Pipeline, stand_in: StandIn) -> None:
-    """What never arrived, as Stripe lists it."""
-    known = {row["id"] for row in await pipeline.ledger.fetch("SELECT id FROM stripe_events")}
+    """One polling cycle: it finds what never arrived."""
     api = stand_in.api()
-    jetstream = pipeline.nats.jetstream()
-    async for event in api.pages("/v1/events"):
-        if event["id"] not in known:
-            body = json.dumps(event).encode()
-            await jetstream.publish(stripe.subject(body), body)
+    done = await take_turn(POLL, Poll(api, pipeline.nats).run, pipeline.ledger, every_s=60)
+    assert done
+    assert done.found
     await api.close()
 
 
@@ -153,7 +153,8 @@ async def tell(pipeline: Pipeline, stand_in: StandIn, histories: int, **settings
         live(account, chosen, price)
         account.clock.move_to(account.clock.now() + 1)
     bodies = told(account.journal.events, chosen)
-    async with consuming(pipeline, stripe_api_base=stand_in.url, **settings) as running:
+    settings = {"stripe_api_base": stand_in.url, "stripe_poll_s": 0, "stripe_sweep_s": 0} | settings
+    async with consuming(pipeline, **settings) as running:
         await deliver(pipeline, running, bodies)
         await pipeline.until_settled(streams.STRIPE)
         await poll(pipeline, stand_in)

@@ -22,7 +22,9 @@ async def stand_in() -> AsyncIterator[StandIn]:
 
 
 def asking(stand_in: StandIn) -> dict[str, Any]:
-    return {"stripe_api_key": KEY, "stripe_api_base": stand_in.url}
+    """Nothing is asked but what events leave open."""
+    key = {"stripe_api_key": KEY, "stripe_api_base": stand_in.url}
+    return {**key, "stripe_poll_s": 0.0, "stripe_sweep_s": 0.0}
 
 
 def an_open_question(stand_in: StandIn) -> str:
@@ -123,3 +125,20 @@ async def test_what_is_gone_at_stripe_is_gone(pipeline: Pipeline, stand_in: Stan
 
     assert settled.deleted
     assert '"name": "a"' in settled.object
+
+
+async def test_an_answer_that_cannot_be_kept_holds_up_nothing_else(
+    pipeline: Pipeline, stand_in: StandIn
+) -> None:
+    customers = [an_open_question(stand_in) for _ in range(5)]
+    told = list(stand_in.account.journal.events)
+    stand_in.account.post(f"/v1/customers/{customers[2]}", name="a\0b")
+    postponed = "SELECT ask_at > now() + interval '50 min' FROM stripe_objects WHERE id = $1"
+    jetstream = pipeline.nats.jetstream()
+
+    async with pipeline.consuming(**asking(stand_in)):
+        for event in told:
+            await jetstream.publish(stripe.subject(event.body), event.body)
+        for customer in customers[:2] + customers[3:]:
+            await until_settled(pipeline, customer)
+        await until(lambda: pipeline.ledger.fetchval(postponed, customers[2]))

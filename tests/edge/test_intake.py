@@ -14,7 +14,7 @@ from nats.aio.client import Client
 
 from consumers.redelivery import REASON
 from edge.errors import NotStored
-from edge.intake import UNIT_BYTES, WAITING_BYTES, Intake
+from edge.intake import FEW, UNIT_BYTES, WAITING_BYTES, Intake
 from events import broker, streams
 from events.streams import STRIPE, Sizes
 from ledger.db import Connection
@@ -95,7 +95,8 @@ async def test_many_at_once_are_all_stored_and_repeats_are_taken(nats: Client) -
 
 
 async def test_large_bodies_are_not_put_into_one_unit(nats: Client) -> None:
-    bodies = [b"%d" % number + b" " * (UNIT_BYTES // 3) for number in range(8)]
+    size = UNIT_BYTES // (FEW + 2)
+    bodies = [b"%d" % number + b" " * size for number in range(3 * FEW)]
 
     async with running(nats) as intake:
         await asyncio.gather(*map(partial(take, intake), bodies))
@@ -103,21 +104,23 @@ async def test_large_bodies_are_not_put_into_one_unit(nats: Client) -> None:
     assert sorted(await stored(nats)) == sorted(bodies)
 
 
+@pytest.mark.parametrize("several", [3, FEW + 1])
 async def test_what_is_not_known_to_be_stored_is_refused_and_what_comes_next_is_not(
-    nats: Client, nats_url: str
+    nats: Client, nats_url: str, several: int
 ) -> None:
     async with linked(nats_url) as (link, url):
         behind = await broker.connect(url, "test")
         async with running(behind, ack_timeout_s=1.0) as intake:
             link.swallow_replies()
             outcomes = await asyncio.gather(
-                *(take(intake, an_event(number)) for number in range(3)), return_exceptions=True
+                *(take(intake, an_event(number)) for number in range(several)),
+                return_exceptions=True,
             )
             link.restore()
             await _stored_at_last(intake, b"again")
         await behind.close()
 
-    assert [type(outcome) for outcome in outcomes] == [NotStored] * 3
+    assert [type(outcome) for outcome in outcomes] == [NotStored] * several
     assert b"again" in await stored(nats)
 
 
@@ -135,7 +138,7 @@ async def test_a_broker_that_is_away_refuses_at_once(nats_url: str, nats: Client
         async with running(behind) as intake:
             link.cut()
             await until(lambda: not behind.is_connected)
-            for several in (1, 3):
+            for several in (1, 3, FEW + 1):
                 bodies = [an_event(number) for number in range(several)]
                 outcomes = await asyncio.gather(
                     *map(partial(take, intake), bodies), return_exceptions=True
@@ -148,19 +151,20 @@ async def test_a_broker_that_is_away_refuses_at_once(nats_url: str, nats: Client
     assert await stored(nats) == []
 
 
-async def test_a_full_stream_refuses_all_of_a_unit(nats: Client) -> None:
+@pytest.mark.parametrize("several", [5, FEW + 5])
+async def test_a_full_stream_refuses_what_it_does_not_hold(nats: Client, several: int) -> None:
     await streams.prepare(nats, Sizes(stripe_bytes=1_000))  # two or three events
 
     async with running(nats) as intake:
         await take(intake, an_event())
         outcomes = await asyncio.gather(
-            *(take(intake, an_event(number)) for number in range(5)), return_exceptions=True
+            *(take(intake, an_event(number)) for number in range(several)), return_exceptions=True
         )
 
-    assert [type(outcome) for outcome in outcomes if outcome] == [NotStored] * len(
-        [outcome for outcome in outcomes if outcome]
-    )
-    assert len(await stored(nats)) == 1 + outcomes.count(None) < 6
+    refused = [outcome for outcome in outcomes if outcome is not None]
+    assert refused
+    assert {type(outcome) for outcome in refused} == {NotStored}
+    assert len(await stored(nats)) == 1 + outcomes.count(None)
 
 
 async def test_no_more_waits_than_there_is_room_for(nats: Client) -> None:

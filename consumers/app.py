@@ -75,7 +75,7 @@ class App:
             *[stripe_journal(self._plans)] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        # and of the relay, audit, retention, plans, poll, sweep, metering and two of settling
+        # and of the relay, audit, retention, plans, poll, sweep, metering, and two of settling
         connections = len(consumers) + 9
         async with (
             _pool(self._settings.database_url, maximum=connections) as pool,

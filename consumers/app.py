@@ -81,13 +81,13 @@ class App:
             _pool(self._settings.database_url, maximum=connections) as pool,
             _stripe(self._settings) as stripe,
         ):
-            await broker.connect(
-                self._settings.nats_url,
-                "tollgate-consumers",
-                client=self._connection,
-                on_reconnect=self._renew,
-            )
-            try:
+            try:  # a stop may come before there is a connection, and leave half of one
+                await broker.connect(
+                    self._settings.nats_url,
+                    "tollgate-consumers",
+                    client=self._connection,
+                    on_reconnect=self._renew,
+                )
                 await self._consume(consumers, pool, stripe)
             finally:
                 await self._disconnect()
@@ -139,8 +139,9 @@ class App:
             pull.renew()
 
     async def _disconnect(self) -> None:
-        with contextlib.suppress(Error, TimeoutError):
-            await self._connection.flush(CLOSE_S)  # the last acknowledgements
+        if self._connection.is_connected:
+            with contextlib.suppress(Error, TimeoutError):
+                await self._connection.flush(CLOSE_S)  # the last acknowledgements
         await self._connection.close()
 
 

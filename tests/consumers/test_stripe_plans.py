@@ -1,7 +1,9 @@
 import time
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -11,7 +13,10 @@ from ledger.accounts import create_account, find_account
 from ledger.plan_changes import find_terms, list_changes
 from tests.consumers.pipeline import Pipeline
 from tests.consumers.test_stripe import deliver
+from tests.consumers.test_stripe_settle import asking
 from tests.ledger.stripe_history import a_customer, a_subscription, an_event
+from tests.stripe.clock import Clock
+from tests.stripe.running import StandIn, standing_in
 from tests.waiting import until
 
 PLANS = """
@@ -33,8 +38,9 @@ class Customer:
         self.plans = plans
         self.id = new_id()
 
-    def consuming(self) -> AbstractAsyncContextManager[None]:
-        return self.pipeline.consuming(stripe_workers=2, plans_file=str(self.plans))
+    def consuming(self, **settings: Any) -> AbstractAsyncContextManager[None]:
+        settings = {"stripe_workers": 2, "plans_file": str(self.plans), **settings}
+        return self.pipeline.consuming(**settings)
 
     async def subscribes(self, *lookup_keys: str, **fields: Any) -> None:
         subscription = a_subscription(*lookup_keys, **fields)
@@ -118,6 +124,81 @@ async def test_another_plans_file_is_followed(customer: Customer) -> None:
     terms = await find_terms(customer.pipeline.ledger, customer.id, now)
     assert terms
     assert terms.terms
+
+
+# --- on a Stripe with a mind of its own -------------------------------------------------
+
+DAY_S = 86_400
+
+
+@pytest.fixture
+async def stand_in() -> AsyncIterator[StandIn]:
+    """One whose clock is 33 days behind, so that a month can pass on it."""
+    async with standing_in(clock=Clock(int(time.time()) - 33 * DAY_S), seed=1) as running:
+        yield running
+
+
+def sign_up(stand_in: StandIn, customer: Customer, **price: str) -> str:
+    """A customer who names the account, and subscribes; their id."""
+    stripe_customer: str = stand_in.account.post(
+        "/v1/customers", metadata={"tollgate_account": str(customer.id)}
+    )["id"]
+    made = stand_in.account.post(
+        "/v1/prices",
+        product=stand_in.account.post("/v1/products", name="Pro")["id"],
+        currency="eur",
+        unit_amount=1_000,
+        recurring={"interval": "month"},
+        **price,
+    )
+    for number in range(12 if not price else 0):
+        feature = stand_in.account.post(
+            "/v1/entitlements/features",
+            name=f"{number}",
+            lookup_key=f"feature-{number}" if number else "pro_monthly",
+        )
+        stand_in.account.post(
+            f"/v1/products/{made['product']}/features", entitlement_feature=feature["id"]
+        )
+    stand_in.account.post(
+        "/v1/subscriptions", customer=stripe_customer, items=[{"price": made["id"]}]
+    )
+    return stripe_customer
+
+
+async def deliver_all(customer: Customer, stand_in: StandIn) -> None:
+    """All that Stripe has to tell, the newest first."""
+    bodies = [event.body for event in stand_in.account.journal.events]
+    await deliver(customer.pipeline, *reversed(bodies))
+    await customer.pipeline.until_settled(streams.STRIPE)
+
+
+async def test_a_plan_by_a_feature_beyond_the_tenth(customer: Customer, stand_in: StandIn) -> None:
+    sign_up(stand_in, customer)
+    async with customer.consuming():  # without a key: what events say, and no more
+        await deliver_all(customer, stand_in)
+        assert await customer.plan() == "default"
+    async with customer.consuming(**asking(stand_in)):
+        await customer.until_on("pro")
+
+
+async def test_who_is_late_with_a_payment_keeps_the_plan_for_a_week(
+    customer: Customer, stand_in: StandIn
+) -> None:
+    stripe_customer = sign_up(stand_in, customer, lookup_key="pro_monthly")
+    stand_in.control.decline(stripe_customer)
+    stand_in.control.advance(32 * DAY_S)  # a month, and a day: two to five days ago
+
+    async def left() -> timedelta | None:
+        found = "SELECT stripe_plan_until - now() FROM accounts"
+        return cast("timedelta | None", await customer.pipeline.ledger.fetchval(found))
+
+    async with customer.consuming(**asking(stand_in)):
+        await deliver_all(customer, stand_in)
+        await until(left)  # renewed and declined within a second: Stripe is asked
+
+    assert timedelta(days=1.9) < (await left() or timedelta()) < timedelta(days=5.1)
+    assert await customer.plan() == "pro"
 
 
 def _replace(file: Path, text: str) -> None:

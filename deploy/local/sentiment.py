@@ -142,10 +142,10 @@ def fit(states: torch.Tensor, positive: torch.Tensor) -> tuple[torch.Tensor, tor
         odds = scaled @ weight + bias
         missed = torch.nn.functional.binary_cross_entropy_with_logits(odds, wanted)
         penalised = missed + _DECAY * weight.square().sum() / 2
-        penalised.backward()  # type: ignore[no-untyped-call]  # torch has few types
+        penalised.backward()  # type: ignore[no-untyped-call]  # as below
         return penalised
 
-    steps.step(loss)  # type: ignore[arg-type]  # it takes tensors as well as numbers
+    steps.step(loss)  # type: ignore[no-untyped-call]  # torch has few types
     own = (weight / deviation).detach()
     return own.float(), (bias - own @ mean).detach().float()
 

@@ -1,9 +1,11 @@
 """What the real models make of real sentences, task by task."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
+import spacy
 from msgspec.structs import replace
 
 from events.models import ModelDeclared
@@ -76,7 +78,7 @@ def test_a_long_run_of_marks_is_taken_apart_like_a_short_one(spacy_model: Model)
 
 
 def test_a_text_that_would_hold_up_all_others_is_refused(spacy_model: Model) -> None:
-    value = TASKS["tokens"].takes(text="a " * (MAX_WORDS + 1))  # type: ignore[call-arg]
+    value = TASKS["tokens"].takes(text="a " * (MAX_WORDS + 1))
 
     refused = refusal(spacy_model, "tokens", value)
 
@@ -85,12 +87,19 @@ def test_a_text_that_would_hold_up_all_others_is_refused(spacy_model: Model) -> 
 
 
 def test_a_pipeline_without_a_tasks_components_is_unfit(
-    declared: Mapping[str, ModelDeclared],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names_alone = replace(declared["en_core_web_sm"], tasks=("entities", "embeddings"))
+    spacy.blank("en").to_disk(tmp_path / "a_blank_pipeline")
+    monkeypatch.syspath_prepend(tmp_path)
 
+    for task, component in (("entities", "ner"), ("tokens", "lemmatizer")):
+        with pytest.raises(ModelUnfit, match=f"{task} needs the components .*{component}"):
+            load(ModelDeclared(name="blank", source="spacy:a_blank_pipeline", tasks=(task,)))
+
+
+def test_a_model_of_another_kind_of_task_is_unfit(declared: Mapping[str, ModelDeclared]) -> None:
     with pytest.raises(ModelUnfit, match="does not do embeddings"):
-        load(names_alone)
+        load(replace(declared["en_core_web_sm"], tasks=("entities", "embeddings")))
 
 
 LANGUAGES = {
@@ -225,7 +234,7 @@ def test_joy_and_anger_are_told_apart(embeddings_model: Model) -> None:
 
 def test_a_target_is_refused_and_not_ignored(embeddings_model: Model) -> None:
     task = TASKS["sentiment"]
-    value = task.takes(text="The food was good.", target="food")  # type: ignore[call-arg]
+    value = task.takes(text="The food was good.", target="food")
 
     refused = refusal(embeddings_model, "sentiment", value)
 
@@ -235,8 +244,8 @@ def test_a_target_is_refused_and_not_ignored(embeddings_model: Model) -> None:
 def test_a_refused_input_leaves_the_others_of_its_batch_alone(embeddings_model: Model) -> None:
     task = TASKS["sentiment"]
     inputs = [
-        task.takes(text="I love it.", target="it"),  # type: ignore[call-arg]
-        task.takes(text="I love it."),  # type: ignore[call-arg]
+        task.takes(text="I love it.", target="it"),
+        task.takes(text="I love it."),
     ]
 
     refused, prepared = embeddings_model.tokenize("sentiment", inputs)

@@ -33,7 +33,7 @@ WORKERS: Final = 2
 LOAD: Final = 0.8
 SHORT_S: Final = 0.01  # a request takes between these, all lengths alike
 LONG_S: Final = 0.03
-REQUESTS: Final = 3_000
+REQUESTS: Final = 2_000
 QUEUES: Final = (4, 512)  # what a worker takes before it is busy
 PATIENCE_S: Final = 600.0
 

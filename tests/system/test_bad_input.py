@@ -9,7 +9,7 @@ import httpx
 import msgspec
 
 from events.tasks import Task, all_tasks
-from events.tasks.task import MAX_CHARACTERS
+from events.tasks.task import MAX_CHARACTERS, StreamedInput
 from tests.inference.test_company import near
 
 ODD = {
@@ -26,6 +26,8 @@ ODD = {
     "short words": "a " * (MAX_CHARACTERS // 2),
     "too long": "a " * (MAX_CHARACTERS // 2) + "a",
 }
+TEDIOUS = {"one character", "one mark", "emoji"}  # for those that would write a page about it
+PAGE = 32  # tokens
 NEVER_TAKEN = {"empty", "blank", "nul", "unpaired surrogate", "too long"}
 TEXTS = {"text", "input", "question", "context", "sentences", "labels"}  # fields that are read
 
@@ -44,15 +46,17 @@ async def test_odd_texts_are_refused_or_answered_and_nobody_else_notices(
 async def _try(client: httpx.AsyncClient, model: str, task: Task) -> None:
     path = f"/v1/{model}/{task.name}"
     good = msgspec.to_builtins(task.example)
-    bodies = [(name, body) for name, text in ODD.items() for body in _with(good, text)]
-    alone, again = [await client.post(path, json=good) for _ in range(2)]
+    writes = task.most(task.example).output_tokens > PAGE
+    names = ODD.keys() - TEDIOUS if writes else ODD.keys()
+    bodies = [(name, body) for name in names for body in _with(good, ODD[name])]
+    alone = await client.post(path, json=good)
     beside, *odd = await asyncio.gather(
         client.post(path, json=good),
         *(client.post(path, content=json.dumps(body)) for _, body in bodies),
     )
 
     assert alone.status_code == beside.status_code == 200, (path, beside.text)
-    if again.json() == near(alone.json()):  # or it is chosen by chance
+    if not isinstance(task.example, StreamedInput):  # or it may be chosen by chance
         assert beside.json() == near(alone.json())
     for (name, _), answer in zip(bodies, odd, strict=True):
         told = (path, name, answer.status_code, answer.text[:200])
@@ -67,6 +71,8 @@ async def _try(client: httpx.AsyncClient, model: str, task: Task) -> None:
 def _with(good: dict[str, Any], text: str) -> Iterator[dict[str, Any]]:
     """The input with the text in place of one of its own, for each of them."""
     for field, value in good.items():
+        if field == "context" and not text.strip():
+            continue  # a conversation may be about nothing
         if field in TEXTS and isinstance(value, str):
             yield {**good, field: text}
         elif field in TEXTS and isinstance(value, list) and isinstance(value[0], str):

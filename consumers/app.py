@@ -20,6 +20,7 @@ from consumers.outbox import Relay
 from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
+from consumers.stripe.customers import keep_customers
 from consumers.stripe.journal import stripe_journal
 from consumers.stripe.metering import keep_metered
 from consumers.stripe.passes import Turns, keep_passing
@@ -75,8 +76,8 @@ class App:
             *[stripe_journal(self._plans)] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
-        # and of the relay, audit, retention, plans, poll, sweep, metering, and two of settling
-        connections = len(consumers) + 9
+        # of the relay, audit, retention, plans, poll, sweep, customers, metering; two of settling
+        connections = len(consumers) + 10
         async with (
             _pool(self._settings.database_url, maximum=connections) as pool,
             _stripe(self._settings) as stripe,
@@ -128,6 +129,7 @@ class App:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keep_settled(pool, stripe, self._plans, stop))
+            tasks.create_task(keep_customers(pool, stripe, self._plans, stop))
             tasks.create_task(keep_passing(turns, pool, stop))
             if settings.stripe_meter_s and settings.plans_file:
                 file = Path(settings.plans_file)

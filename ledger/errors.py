@@ -32,6 +32,24 @@ class AccountExists(LedgerError):
         self.account_id = account_id
 
 
+class LinkedOtherwise(LedgerError):
+    """The account is another customer of Stripe's."""
+
+    def __init__(self, account_id: UUID, customer: str) -> None:
+        super().__init__(f"account {account_id} is customer {customer} already")
+        self.account_id = account_id
+        self.customer = customer
+
+
+class CustomerTaken(LedgerError):
+    """The customer is another account."""
+
+    def __init__(self, customer: str, account_id: UUID | str) -> None:
+        super().__init__(f"customer {customer} belongs to account {account_id}")
+        self.customer = customer
+        self.account_id = account_id
+
+
 class BadQuestion(LedgerError):
     """What was asked cannot be meant; mend the parameter."""
 
@@ -56,8 +74,50 @@ class MigrationFailed(LedgerError):
     """PostgreSQL refused a migration; the schema is as it was before it."""
 
 
+class NoSuchInvoice(LedgerError):
+    """Nobody knows this invoice."""
+
+    def __init__(self, name: str, *, asked: bool) -> None:
+        hint = "" if asked else "; with TOLLGATE_STRIPE_API_KEY set, Stripe would be asked for it"
+        super().__init__(f"there is no invoice {name} in the ledger{hint}")
+        self.name = name
+
+
 class UnreadableObject(LedgerError):
     """An object of Stripe's that says nothing that we understand."""
+
+
+class BadExport(LedgerError):
+    """A file that cannot be restored."""
+
+
+class NotEmpty(LedgerError):
+    """A restore begins where nothing is."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; --continue goes on with a restore of the same file")
+
+
+class PlansDiffer(LedgerError):
+    """Prices of the export would stand for other plans than they did."""
+
+    def __init__(self, plan: str) -> None:
+        super().__init__(
+            f"plan {plan!r} has other lookup keys in TOLLGATE_PLANS_FILE than in the export, or is "
+            "not there: mend that first"
+        )
+        self.plan = plan
+
+
+class PriceNeeded(LedgerError):
+    """A price that only a person can make anew."""
+
+    def __init__(self, price: str) -> None:
+        super().__init__(
+            f"price {price} has tiers, which an export does not have: make it at Stripe, under "
+            "this lookup key, then --continue"
+        )
+        self.price = price
 
 
 class UnknownEvent(LedgerError):

@@ -12,6 +12,8 @@ CREATE TABLE accounts (
     own_budget bigint,  -- the customer's; the lower of the two counts
     version bigint NOT NULL DEFAULT 0,  -- of what is announced; also its keys' and its credit's
     stripe_customer text UNIQUE,  -- the id of the customer that it is at Stripe
+    stripe_attempts bigint NOT NULL DEFAULT 0,  -- changes that Stripe has made or refused: a part
+    -- of their idempotency keys, so that a repeat is the same one and what comes later is not
     stripe_plan text,  -- what its subscription gives; holds instead of `plan`
     stripe_plan_until timestamptz  -- when to derive that again, though Stripe says nothing
 );
@@ -42,6 +44,15 @@ CREATE TABLE plan_versions (
     terms jsonb,  -- null: it was taken out
     PRIMARY KEY (name, at)
 );
+
+-- Accounts that no customer at Stripe was made or found for yet.
+CREATE TABLE stripe_customer_jobs (
+    account_id uuid PRIMARY KEY REFERENCES accounts,
+    due_at timestamptz NOT NULL DEFAULT now(),  -- pushed on by whoever takes it, as a lease
+    attempts integer NOT NULL DEFAULT 0,
+    error text  -- of the last one
+);
+CREATE INDEX stripe_customer_jobs_due_at_idx ON stripe_customer_jobs (due_at);
 
 CREATE TABLE api_keys (
     id text PRIMARY KEY,  -- the public part of the key
@@ -293,6 +304,13 @@ CREATE TABLE stripe_objects (
 );
 CREATE INDEX stripe_objects_customer_type_idx ON stripe_objects (customer, type);
 CREATE INDEX stripe_objects_ask_at_idx ON stripe_objects (ask_at) WHERE ask_at IS NOT NULL;
+-- Customers that came before their accounts.
+CREATE INDEX stripe_objects_account_idx
+ON stripe_objects ((object #>> '{metadata,tollgate_account}'))
+WHERE type = 'customer' AND NOT deleted;
+-- Invoices as their customers call them.
+CREATE INDEX stripe_objects_number_idx ON stripe_objects ((object ->> 'number'))
+WHERE type = 'invoice';
 
 -- Accounts that are customers at Stripe; of several subscriptions the one that counts: live
 -- before ended, then the newest.
@@ -366,6 +384,14 @@ CREATE TABLE stripe_meter_events (
 );
 CREATE INDEX stripe_meter_events_open_idx
     ON stripe_meter_events (fate, hour) WHERE fate IN ('frozen', 'parked');
+
+-- How far a restore is, which may be killed: what of an export is what at the new account.
+CREATE TABLE stripe_restored (
+    export_id uuid NOT NULL,
+    old_id text NOT NULL,
+    new_id text NOT NULL,
+    PRIMARY KEY (export_id, old_id)
+);
 
 -- What one account may see, for the role tollgate_tenant, whose queries run with the setting
 -- tollgate.account_id (ledger/tenants.py).

@@ -1,5 +1,6 @@
 """Usage events for tests."""
 
+from datetime import datetime
 from itertools import count
 from uuid import UUID
 
@@ -23,6 +24,12 @@ def a_usage(
         task="echo",
         quantities=Quantities(**quantities),
     )
+
+
+def an_id(at: datetime) -> UUID:
+    """A request's id, as an edge would have minted it then."""
+    milliseconds = int(at.timestamp() * 1_000)
+    return UUID(int=(milliseconds << 80) | (new_id().int & ((1 << 80) - 1)))
 
 
 def recorded(fact: Usage) -> UsageRecorded:

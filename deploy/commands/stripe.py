@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deploy.commands import stripe_passes
+from deploy.commands import stripe_money, stripe_passes
 from deploy.commands.output import AsJson
 from deploy.commands.stripe_history import show_history
 from deploy.commands.stripe_meter import meter
@@ -17,6 +17,11 @@ app.command("sync")(stripe_passes.sync)
 app.command("sweep")(stripe_passes.sweep)
 app.command("status")(stripe_passes.show_status)
 app.command("meter")(meter)
+app.command("link")(stripe_money.link)
+app.command("waiting")(stripe_money.waiting)
+app.command("explain")(stripe_money.explain)
+app.command("export")(stripe_money.export)
+app.command("restore")(stripe_money.restore)
 
 MOMENTS = [
     f"%Y-%m-%d{time}{zone}"

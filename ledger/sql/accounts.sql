@@ -1,5 +1,9 @@
 -- name: create_account
-INSERT INTO accounts (id, name, plan) VALUES ($1, $2, $3);
+-- The job makes it a customer of Stripe's, once there is a key to ask with.
+WITH created AS (
+    INSERT INTO accounts (id, name, plan) VALUES ($1, $2, $3) RETURNING id
+)
+INSERT INTO stripe_customer_jobs (account_id) SELECT id FROM created;
 
 -- name: find_accounts
 SELECT

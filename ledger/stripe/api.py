@@ -20,6 +20,7 @@ ATTEMPTS: Final = 4  # at what Stripe answers with 429
 LONGEST_WAIT_S: Final = 8.0
 NETWORK_RETRIES: Final = 2  # the package's own: connections, 409 and 5xx
 PAGE: Final = 100  # objects; Stripe's most
+OTHER_CALL: Final = "idempotency_error"  # the code where a key was used for something else
 
 Json = dict[str, Any]
 
@@ -116,7 +117,7 @@ class StripeApi:
             raise StripeRefused(
                 _words(error),
                 status=status,
-                code=error.code,
+                code=OTHER_CALL if isinstance(error, stripe.IdempotencyError) else error.code,
                 param=getattr(error, "param", None),
             ) from error
         except (AttributeError, KeyError, TypeError) as error:

@@ -28,6 +28,7 @@ DAY_S = 86_400
     "trial_period_days",
     "trial_end",
     "trial_settings",
+    "billing_cycle_anchor",
     "payment_behavior",
     "payment_settings",
     "proration_behavior",
@@ -50,19 +51,24 @@ def create(account: Account, params: Params) -> Json:
     wanted = many(params, "items")
     if not wanted:
         raise missing("items")
-    items = [_item(account, id_, one, now, trial_end) for one in wanted]
+    anchor = integer(params, "billing_cycle_anchor")
+    if anchor is not None and (anchor <= now or params.get("proration_behavior") != "none"):
+        raise Refused("The stand-in bills nothing until an anchor.", param="billing_cycle_anchor")
+    free = trial_end or anchor
+    items = [_item(account, id_, one, now, free) for one in wanted]
     if len({item["price"]["currency"] for item in items}) > 1:
         raise Refused("You cannot combine currencies on a single subscription.", param="items")
     fails = customer["id"] in account.declined | account.without_payment_method
-    if behaviour == "error_if_incomplete" and fails and trial_end is None:
+    if behaviour == "error_if_incomplete" and fails and free is None:
         raise declined()
     sends = text(params, "collection_method") == "send_invoice"
     made = _subscription(account, params, id_, items, trial_end)
+    made["billing_cycle_anchor"] = free or now
     made["status"] = "trialing" if trial_end else "active" if sends else "incomplete"
     account.add("subscription", made)
     account.emit("customer.subscription.created", made)
     entitlements.follow(account, customer["id"])
-    invoice = bill(account, made, "subscription_create", charged=trial_end is None)
+    invoice = bill(account, made, "subscription_create", charged=free is None)
     with changing(account, made):
         made["latest_invoice"] = invoice["id"]
     if not sends and (behaviour != "default_incomplete" or invoice["amount_due"] == 0):

@@ -27,6 +27,7 @@ from edge import problem
 from edge.accounts import Accounts
 from edge.admission import Admission
 from edge.auth import Keys
+from edge.billing import Billing
 from edge.catalogue import Catalogue
 from edge.errors import (
     EdgeError,
@@ -104,6 +105,7 @@ def create_app(settings: Settings) -> ASGIApp:
     receipts = Receipts(
         pool, read_signing_keys(settings.receipt_keys), issuer=settings.receipt_issuer
     )
+    billing = Billing(settings, pool, plans)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -161,15 +163,11 @@ def create_app(settings: Settings) -> ASGIApp:
         stream_s=settings.stream_s,
         max_body_bytes=settings.max_body_bytes,
     )
-    handlers = [
-        frame.handler_of(endpoint, keys=keys, settings=settings)
-        for endpoint in endpoints
-        if endpoint.handler
-    ]
     dependencies: dict[str, Any] = {
         "settings": settings,
         "pool": pool,
         "plans": plans,
+        "billing": billing,
         "admission": admission,
         "catalogue": catalogue,
         "receipts": receipts,
@@ -177,8 +175,15 @@ def create_app(settings: Settings) -> ASGIApp:
         "nats_client": client,
     }
     app = Litestar(
-        route_handlers=[*handlers, _assets()],
-        lifespan=[lifespan],
+        route_handlers=[
+            *[
+                frame.handler_of(endpoint, keys=keys, settings=settings)
+                for endpoint in endpoints
+                if endpoint.handler
+            ],
+            _assets(),
+        ],
+        lifespan=[lifespan, billing.running],
         dependencies={
             **{name: _always(value) for name, value in dependencies.items()},
             "openapi": Provide(lambda: document, sync_to_thread=False),

@@ -112,6 +112,12 @@ class BudgetExhausted(EdgeError):
     status, code, title = 402, "budget_exhausted", "The budget does not reach"
 
 
+class PaymentFailed(EdgeError):
+    """Stripe could not take the money."""
+
+    status, code, title = 402, "payment_failed", "The payment failed"
+
+
 class NotInPlan(EdgeError):
     """The account's plan does not have this model."""
 
@@ -142,6 +148,12 @@ class UnknownRequest(EdgeError):
     status, code, title = 404, "unknown_request", "No such request is recorded"
 
 
+class NoSubscription(EdgeError):
+    """The account has none that could be shown or changed."""
+
+    status, code, title = 404, "no_subscription", "There is no subscription"
+
+
 class UnknownModel(EdgeError):
     """Never declared, never announced."""
 
@@ -164,6 +176,18 @@ class StillRunning(EdgeError):
     """The first request with the same Idempotency-Key has no answer yet."""
 
     status, code, title = 409, "still_running", "The same request still runs"
+
+
+class AlreadySubscribed(EdgeError):
+    """An account has one subscription at a time."""
+
+    status, code, title = 409, "already_subscribed", "There is a subscription already"
+
+
+class CustomerConflict(EdgeError):
+    """A customer of Stripe's is one account, and the other way round."""
+
+    status, code, title = 409, "customer_conflict", "This customer is linked otherwise"
 
 
 class BodyTooLarge(EdgeError):
@@ -201,6 +225,12 @@ class NulCharacter(EdgeError):
     """U+0000 in a text."""
 
     status, code, title = 422, "nul_character", "A text holds a NUL character"
+
+
+class RefusedByStripe(EdgeError):
+    """Stripe's own 4xx, in its own words."""
+
+    status, code, title = 422, "refused_by_stripe", "Stripe refuses this"
 
 
 class RefusedByModel(EdgeError):
@@ -255,6 +285,18 @@ class LedgerAway(EdgeError):
     """PostgreSQL cannot be reached, and this request cannot do without."""
 
     status, code, title = 503, "ledger_unavailable", "The ledger cannot be reached"
+
+
+class BillingNotConfigured(EdgeError):
+    """Stripe cannot be asked: the operator has set no key, or one that it does not take."""
+
+    status, code, title = 503, "billing_not_configured", "Billing is not configured"
+
+
+class StripeAway(EdgeError):
+    """Stripe does not answer, and this request cannot do without."""
+
+    status, code, title = 503, "stripe_unavailable", "Stripe cannot be reached"
 
 
 class NotMetered(EdgeError):

@@ -1,13 +1,17 @@
 """Reading what a caller sent into a task's input."""
 
 import re
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
+from msgspec import Meta
 
 from edge.errors import InvalidInput, MalformedJson, NulCharacter
 from events.plans import money
 from events.tasks import Task
+
+#: An address on the web, as callers may give one.
+Url = Annotated[str, Meta(max_length=2_000, pattern=r"^https?://[^\s\x00]+$")]
 
 _AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")

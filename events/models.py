@@ -25,6 +25,7 @@ RESERVED: Final = frozenset(
         "admin",
         "async",
         "balance",
+        "billing",
         "budget",
         "chat",
         "gpu",

@@ -1,13 +1,13 @@
 """Where an account's events are posted."""
 
-from typing import Annotated
 from uuid import UUID
 
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
-from msgspec import Meta, Struct
+from msgspec import Struct
 
 from edge.endpoint import API, Admin, route
+from edge.input import Url
 from ledger.budgets import set_webhook
 from ledger.db import Pool, acquire
 
@@ -15,7 +15,7 @@ from ledger.db import Pool, acquire
 class NewWebhook(Struct, frozen=True, forbid_unknown_fields=True):
     """An address of the customer's; null: nothing is posted any more."""
 
-    url: Annotated[str, Meta(max_length=2_000, pattern=r"^https?://[^\s\x00]+$")] | None
+    url: Url | None
 
 
 class SetWebhook(Struct, frozen=True):

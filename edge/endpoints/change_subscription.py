@@ -1,0 +1,35 @@
+"""Another plan, or an end taken back."""
+
+from litestar.di import NamedDependency
+from litestar.params import JSONBody
+
+from edge.auth import Caller
+from edge.billing import Billing
+from edge.endpoint import API, Application, route
+from edge.subscriptions import Subscription, SubscriptionChanges
+
+
+async def patch_subscription(
+    data: JSONBody[SubscriptionChanges],
+    caller: NamedDependency[Caller],
+    billing: NamedDependency[Billing],
+) -> Subscription:
+    """Have Stripe change it.
+
+    Raises:
+        InvalidInput: there is no such plan, or it is not for sale.
+        NoSubscription: there is none that could be changed.
+        PaymentFailed, RefusedByStripe, StripeAway, BillingNotConfigured: as said by Stripe.
+    """
+    return await billing.change(caller.account.id, data)
+
+
+endpoint = route(
+    "PATCH",
+    "/v1/billing/subscription",
+    patch_subscription,
+    description="Changes the plan of the account's subscription, or whether it ends with "
+    "its period.",
+    perspective=Application,
+    services={API},
+)

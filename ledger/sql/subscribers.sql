@@ -1,0 +1,25 @@
+-- name: find_subscriber
+-- One statement, so that the attempts and the subscription are of the same moment.
+SELECT
+    id AS account_id,
+    name,
+    stripe_customer AS customer,
+    stripe_attempts AS attempts,
+    clock_timestamp() AS asked_at,
+    (
+        SELECT object
+        FROM stripe_objects
+        WHERE type = 'subscription' AND customer = accounts.stripe_customer
+        ORDER BY
+            deleted,
+            object ->> 'status' IN ('canceled', 'incomplete', 'incomplete_expired'),
+            (object ->> 'created')::bigint DESC,
+            stripe_objects.id
+        LIMIT 1
+    ) AS subscription
+FROM accounts
+WHERE id = $1;
+
+-- name: count_attempt
+-- Only the first to say so: others were told the same answer by Stripe.
+UPDATE accounts SET stripe_attempts = stripe_attempts + 1 WHERE id = $1 AND stripe_attempts = $2;

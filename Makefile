@@ -13,11 +13,11 @@ WEIGHTS  := .venv/lib/tollgate-models/SmolLM2-135M-Instruct
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check bench asyncapi lock clean
+.PHONY: help setup up test check bench demo-billing asyncapi lock clean
 
 help: ## show this
 	@echo 'make TARGET, where TARGET is one of'
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 up: setup ## run everything on this machine until Ctrl-C; PORT=8080 HOME_DIR=.tollgate
 	@exec $(BIN)/tollgate up --port $(PORT) --home $(HOME_DIR) $(ARGS)
@@ -33,6 +33,9 @@ check: setup ## formatting, lint, types and the import contract
 
 bench: setup ## measure the running system and print a table
 	@exec $(BIN)/python -m tests.bench $(ARGS)
+
+demo-billing: setup ## a customer's whole story, on the running system and a stand-in of Stripe's
+	@exec $(BIN)/python -m tests.demo
 
 setup: $(STAMP) ## install everything into .venv; nothing if that is done
 	@test -d $(POSTGRES) || test -n "$$TOLLGATE_DATABASE_URL" || \

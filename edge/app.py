@@ -9,35 +9,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from litestar import Litestar, Request, Response
+from litestar import Litestar, Request
 from litestar.di import Provide
-from litestar.exceptions import (
-    HTTPException,
-    MethodNotAllowedException,
-    NotFoundException,
-    ValidationException,
-)
 from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
 from nats.aio.client import Client
 
 from edge import endpoint as frame
-from edge import problem
 from edge.accounts import Accounts
 from edge.admission import Admission
 from edge.auth import Keys
 from edge.billing import Billing
 from edge.catalogue import Catalogue
-from edge.errors import (
-    EdgeError,
-    Internal,
-    InvalidParameter,
-    LedgerAway,
-    MalformedRequest,
-    MethodNotAllowed,
-    NotFound,
-)
+from edge.exceptions import EXCEPTIONS
 from edge.failures import Failures
 from edge.front import Front
 from edge.gate import GateRoute, read_gates
@@ -57,7 +42,6 @@ from events.direct import Direct
 from events.models import read_models
 from events.receipts import read_signing_keys
 from ledger.db import create_pool
-from ledger.errors import LedgerUnavailable, UnknownAccount
 
 log = structlog.get_logger()
 
@@ -85,13 +69,14 @@ def create_app(settings: Settings) -> ASGIApp:
     direct = Direct(client)
     accounts = Accounts(client, direct, pool)
     keys = Keys(accounts, settings.key_secret)
-    declared = read_models(Path(settings.models_file)) if settings.models_file else {}
     plans = RunningPlans(Path(settings.plans_file) if settings.plans_file else None)
     # a request is held for as long as it may run, be metered, and find a worker before
     hold_s = settings.deadline_s + settings.publish_timeout_s + HOLD_SLACK_S
     admission = Admission(client, direct, pool, plans, hold_s=hold_s)
     idempotency = Idempotency(client, direct, claim_s=hold_s)
-    catalogue = Catalogue(client, direct, declared)
+    catalogue = Catalogue(
+        client, direct, read_models(Path(settings.models_file)) if settings.models_file else {}
+    )
     workers = Workers(client, retry_s=settings.retry_s, max_waiting=settings.max_waiting)
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
     intake = Intake(
@@ -239,82 +224,3 @@ def _assets() -> Any:  # noqa: ANN401 - a router
     return create_static_files_router(
         "/docs/assets", directories=[files], include_in_schema=False, name="assets"
     )
-
-
-# --- what went wrong, as one shape --------------------------------------------------
-
-
-def _answer_error(request: Request[Any, Any, Any], error: EdgeError) -> Response[bytes]:
-    request_id = request.scope["state"]["request_id"]
-    return Response(
-        problem.body(error, request_id),
-        status_code=error.status,
-        media_type=problem.MEDIA_TYPE,
-        headers={key.decode(): value.decode() for key, value in problem.headers(error)},
-    )
-
-
-def _not_found(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
-    return _answer_error(request, NotFound("there is no such route; see /docs"))
-
-
-def _method_not_allowed(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
-    return _answer_error(request, MethodNotAllowed("see /docs for the methods of this route"))
-
-
-def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:
-    found = error.extra if isinstance(error.extra, list) else []
-    first: dict[str, Any] = found[0] if found and isinstance(found[0], dict) else {}
-    param = _query_name(request, first.get("key"))
-    said = first.get("message", error.detail)
-    message = f"{param}: {said}" if param else str(said)
-    return _answer_error(request, InvalidParameter(message, param=param))
-
-
-def _query_name(request: Request[Any, Any, Any], argument: str | None) -> str | None:
-    """What the caller calls a handler's argument: `from` is no name for one in Python."""
-    handler = request.route_handler
-    functions: list[Any] = [handler, *handler.resolve_dependencies().values()]
-    for function in functions:
-        field = function.parsed_fn_signature.parameters.get(argument or "")
-        if name := getattr(field and field.kwarg_definition, "name", None):
-            return str(name)
-    return argument
-
-
-def _http(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    if error.status_code < 500:  # noqa: PLR2004 - the line between their fault and ours
-        return _answer_error(request, MalformedRequest(error.detail))
-    return _unforeseen(request, error)
-
-
-def _ledger_away(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    log.error("ledger_unavailable", error=repr(error))
-    message = "the ledger cannot be reached right now; try again"
-    return _answer_error(request, LedgerAway(message, retry_after_s=1))
-
-
-def _unknown_account(request: Request[Any, Any, Any], error: UnknownAccount) -> Response[bytes]:
-    return _answer_error(request, NotFound(str(error)))
-
-
-def _unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    log.error(
-        "unforeseen",
-        request_id=str(request.scope["state"]["request_id"]),
-        path=request.scope["path"],
-        exc_info=error,
-    )
-    return _answer_error(request, Internal("something broke; quote the request id to us"))
-
-
-EXCEPTIONS: Any = {
-    EdgeError: _answer_error,
-    NotFoundException: _not_found,
-    MethodNotAllowedException: _method_not_allowed,
-    ValidationException: _invalid,
-    HTTPException: _http,
-    LedgerUnavailable: _ledger_away,
-    UnknownAccount: _unknown_account,
-    Exception: _unforeseen,
-}

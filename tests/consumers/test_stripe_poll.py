@@ -11,10 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from consumers.stripe.passes import take_turn
+from consumers.stripe.passes import Turns, keep_passing, take_turn
 from consumers.stripe.poll import Poll
 from events import streams, stripe
-from ledger.db import Connection
+from ledger.db import Connection, create_pool
 from ledger.stripe.api import Json, StripeApi
 from ledger.stripe.passes import POLL, SWEEP, Pass, find_pass
 from tests.consumers.pipeline import Pipeline
@@ -343,20 +343,22 @@ async def test_a_key_that_is_revoked_and_given_back_is_used_again(
         await until(found)
 
 
-async def test_only_one_of_several_processes_polls(pipeline: Pipeline, stand_in: StandIn) -> None:
+async def test_only_one_of_several_processes_polls(
+    pipeline: Pipeline, stand_in: StandIn, api: StripeApi
+) -> None:
     some_events(stand_in)
-    settings = {"stripe_api_key": KEY, "stripe_api_base": stand_in.url, "stripe_poll_s": 3_600}
+    turns = (Turns(POLL, Poll(api, pipeline.nats).run, 3_600),)
+    stop = asyncio.Event()
 
-    async with (
-        pipeline.consuming(**settings),
-        pipeline.consuming(**settings),
-        pipeline.consuming(**settings),
-    ):
+    async def finished() -> bool:
+        state = await find_pass(pipeline.ledger, POLL)
+        return state is not None and state.finished_at is not None
 
-        async def found() -> bool:
-            return await journaled(pipeline) == all_of(stand_in)
-
-        await until(found)
+    async with create_pool(pipeline.database_url) as pool, asyncio.TaskGroup() as tasks:
+        for _ in range(3):
+            tasks.create_task(keep_passing(turns, pool, stop))
+        await until(finished)
+        stop.set()
 
     assert stand_in.requests("GET", "/v1/events") == 1
 

@@ -77,13 +77,13 @@ class App:
         # and the relay's, the audit's, retention's, the plans', poll's, sweep's and two of settling
         connections = len(consumers) + 8
         async with _pool(self._settings.database_url, maximum=connections) as pool:
-            await broker.connect(
-                self._settings.nats_url,
-                "tollgate-consumers",
-                client=self._connection,
-                on_reconnect=self._renew,
-            )
-            try:
+            try:  # a stop may come before there is a connection, and leave half of one
+                await broker.connect(
+                    self._settings.nats_url,
+                    "tollgate-consumers",
+                    client=self._connection,
+                    on_reconnect=self._renew,
+                )
                 await self._consume(consumers, pool)
             finally:
                 await self._disconnect()
@@ -135,8 +135,9 @@ class App:
             pull.renew()
 
     async def _disconnect(self) -> None:
-        with contextlib.suppress(Error, TimeoutError):
-            await self._connection.flush(CLOSE_S)  # the last acknowledgements
+        if self._connection.is_connected:
+            with contextlib.suppress(Error, TimeoutError):
+                await self._connection.flush(CLOSE_S)  # the last acknowledgements
         await self._connection.close()
 
 

@@ -1,16 +1,25 @@
 """One page of a list of Stripe's, checked: what is no list is as good as no answer."""
 
-from typing import Any
+import json
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
 
 import msgspec
-from msgspec import Struct
+import structlog
+from msgspec import Meta, Struct
 
 from ledger.errors import StripeUnavailable
 from ledger.stripe.api import PAGE, Json, StripeApi
 
+log = structlog.get_logger()
+
+#: NUL and halves of characters, as JSON escapes them: PostgreSQL takes neither.
+_UNFIT: Final = re.compile(r"(?<!\\)(\\\\)*\\u(0000|[dD][89a-fA-F])")
+
 
 class _Listed(Struct):
-    id: str
+    id: Annotated[str, Meta(pattern="^[!-~]{1,255}$")]
 
 
 class _Page(Struct):
@@ -31,3 +40,14 @@ async def read_page(api: StripeApi, path: str, **params: Any) -> tuple[list[Json
     except msgspec.ValidationError as error:
         raise StripeUnavailable(f"{path} is no list: {error}") from error
     return page["data"], checked.has_more and bool(checked.data)
+
+
+def storable(objects: Sequence[Json]) -> list[Json]:
+    """Those that the ledger can hold; the others would keep their neighbours from it."""
+    fit = []
+    for one in objects:
+        if _UNFIT.search(json.dumps(one)) is None:
+            fit.append(one)
+        else:
+            log.error("stripe_object_unfit", id=one["id"])
+    return fit

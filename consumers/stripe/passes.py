@@ -5,14 +5,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+import asyncpg
 import nats.errors
 import structlog
 from msgspec import Struct
 
 from consumers import metrics
-from consumers.pause import pause
 from ledger.db import Connection, Pool, acquire, only_one
-from ledger.errors import LedgerUnavailable, StripeError
+from ledger.errors import LedgerError, StripeError
 from ledger.stripe.passes import Pass, begin_pass, fail_pass, find_pass, finish_pass
 
 log = structlog.get_logger()
@@ -33,21 +33,22 @@ class Turns(Struct, frozen=True):
 
 
 async def keep_passing(turns: Iterable[Turns], pool: Pool, stop: asyncio.Event) -> None:
-    """Run each pass whenever it is due, until `stop`."""
+    """Run each pass whenever it is due, until `stop`: what then is under way goes on next time."""
     async with asyncio.TaskGroup() as tasks:
-        for one in turns:
-            if one.every_s:
-                tasks.create_task(_keep(one, pool, stop))
+        kept = [tasks.create_task(_keep(one, pool)) for one in turns if one.every_s]
+        await stop.wait()
+        for task in kept:
+            task.cancel()
 
 
-async def _keep(turns: Turns, pool: Pool, stop: asyncio.Event) -> None:
-    while not stop.is_set():
+async def _keep(turns: Turns, pool: Pool) -> None:
+    while True:
         try:
             wait_s = await _turn(turns.name, turns.run, pool, turns.every_s)
-        except (LedgerUnavailable, *FAILURES) as error:
+        except (LedgerError, asyncpg.PostgresError, *FAILURES) as error:
             log.warning("stripe_pass_waits", name=turns.name, error=repr(error))
             wait_s = RETRY_S
-        await pause(stop, wait_s)
+        await asyncio.sleep(wait_s)
 
 
 async def _turn(name: str, run: Run, pool: Pool, every_s: float) -> float:
@@ -77,7 +78,7 @@ async def take_turn(name: str, run: Run, connection: Connection, *, every_s: flo
     begun = await begin_pass(connection, name)
     try:
         done = await run(connection, begun)
-    except FAILURES as error:
+    except (asyncpg.DataError, *FAILURES) as error:
         failures = await fail_pass(connection, name, _words(error), every_s=every_s)
         metrics.STRIPE_PASS_FAILURES.labels(name).set(failures)
         log.warning("stripe_pass_failed", name=name, failures=failures, error=_words(error))

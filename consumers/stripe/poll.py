@@ -5,10 +5,10 @@ there is one reader of events, one place where bad ones are parked, and one that
 Stripe about what stays unclear.
 """
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-import msgspec
 import structlog
 from msgspec.structs import replace
 from nats.aio.client import Client
@@ -107,7 +107,7 @@ class Poll:
         lacking = await find_lacking(ledger, [event["id"] for event in events])
         for event in reversed(events):  # the oldest first, as webhooks would have come
             if event["id"] in lacking:
-                body = msgspec.json.encode(event)
+                body = json.dumps(event).encode()  # escapes what UTF-8 cannot hold
                 # the next poll meets it again where the journal is behind, or has parked it
                 headers = {Header.MSG_ID.value: event["id"]}
                 await self._jetstream.publish(

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from consumers import metrics
 from consumers.stripe.lists import PLANS_DEPEND_ON, Listed
-from consumers.stripe.pages import read_page
+from consumers.stripe.pages import read_page, storable
 from events.plans_file import PlansFile
 from ledger.db import Connection
 from ledger.errors import StripeKeyRefused, StripeRefused
@@ -79,7 +79,7 @@ class Sweep:
         while has_more:
             asked = await asking_at(ledger)
             objects, has_more = await read_page(self._api, one.path, **one.params, **after)
-            await self._compare(ledger, one.kind, objects, asked)
+            await self._compare(ledger, one.kind, storable(objects), asked)
             seen.update(listed["id"] for listed in objects)
             after = {"starting_after": objects[-1]["id"]} if objects else {}
         await self._look_for_gone(ledger, one.kind, seen, began)

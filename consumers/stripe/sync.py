@@ -8,7 +8,7 @@ import structlog
 from msgspec.structs import replace
 
 from consumers.stripe.lists import ALL, Listed
-from consumers.stripe.pages import read_page
+from consumers.stripe.pages import read_page, storable
 from events.plans import Plans
 from ledger.db import Connection
 from ledger.errors import StripeRefused
@@ -88,7 +88,7 @@ class Sync:
         after: str = "",
     ) -> Pass:
         async with ledger.transaction():
-            changed = await store_objects(ledger, objects, fetched_at=asked)
+            changed = await store_objects(ledger, storable(objects), fetched_at=asked)
             await follow(ledger, changed.customers, self._plans, why="synchronized")
             moved = replace(
                 state,

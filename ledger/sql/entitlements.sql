@@ -43,20 +43,27 @@ WHERE customer = ANY($1::text[])
 
 -- name: past_due_since
 -- By the journal, which has every event in the end, whatever their order: the first that
--- says past due, after the last that says anything else.
-SELECT DISTINCT ON (id) id, created
-FROM (
-    SELECT
-        asked.id, event.created,
-        event.payload #>> '{data,object,status}' = 'past_due' AS past_due,
-        max(event.created) FILTER (
-            WHERE event.payload #>> '{data,object,status}' <> 'past_due'
-        ) OVER (PARTITION BY asked.id) AS otherwise
-    FROM unnest($1::text[]) AS asked (id)
-    JOIN stripe_events AS event ON event.payload #>> '{data,object,id}' = asked.id
-) AS said
-WHERE past_due AND (otherwise IS NULL OR created >= otherwise)
-ORDER BY id, created;
+-- says past due, after the last that says anything else. From the newest back, so that a
+-- long history is not read: it was nine tenths of what following cost.
+SELECT asked.id, late.created
+FROM unnest($1::text[]) AS asked (id)
+LEFT JOIN LATERAL (
+    SELECT created
+    FROM stripe_events
+    WHERE payload #>> '{data,object,id}' = asked.id
+        AND payload #>> '{data,object,status}' <> 'past_due'
+    ORDER BY created DESC
+    LIMIT 1
+) AS otherwise ON true
+CROSS JOIN LATERAL (
+    SELECT created
+    FROM stripe_events
+    WHERE payload #>> '{data,object,id}' = asked.id
+        AND created >= coalesce(otherwise.created, '-infinity')
+        AND payload #>> '{data,object,status}' = 'past_due'
+    ORDER BY created
+    LIMIT 1
+) AS late;
 
 -- name: lock_accounts
 SELECT id FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE;

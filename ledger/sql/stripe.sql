@@ -88,7 +88,9 @@ WITH news AS (
     -- one statement may not touch a row twice
     SELECT DISTINCT ON (id)
         *,
-        fetched_at IS NULL AND count(*) OVER (PARTITION BY id, deleted, created) > 1 AS tied
+        fetched_at IS NULL
+            AND (NOT deleted OR type = 'subscription') -- gone is gone
+            AND count(*) OVER (PARTITION BY id, deleted, created) > 1 AS tied
     FROM named
     WHERE id IS NOT NULL
     ORDER BY id, deleted DESC, created DESC, received_at DESC

@@ -23,6 +23,10 @@ PROCESS = """
 import asyncio, json, sys
 from consumers.app import create_app
 from consumers.settings import Settings
+from events import streams
+journal = streams.stripe_journal()
+journal.ack_wait = 3.0  # what a killed process had in hand comes again sooner than in half a minute
+streams.stripe_journal = lambda: journal
 settings = Settings(**json.loads(sys.argv[1]))
 asyncio.run(create_app(settings).run(asyncio.Event()))
 """

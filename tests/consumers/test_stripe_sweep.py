@@ -206,6 +206,20 @@ async def test_what_a_customer_is_entitled_to_is_compared(
     assert await sweep(ledger, api) == []
 
 
+async def test_what_the_ledger_cannot_hold_keeps_nobody_from_it(
+    ledger: Connection, stand_in: StandIn, api: StripeApi
+) -> None:
+    for name in ("\0", "\ud800"):
+        stand_in.account.post("/v1/customers", name=name)
+    good = stand_in.account.post("/v1/customers", name=r"C:\u0000")["id"]
+
+    done = await synchronize(ledger, api)
+
+    assert done
+    assert (done.passed, list(await mirrored(ledger))) == (3, [good])
+    assert await sweep(ledger, api) == []
+
+
 async def test_a_key_of_another_account_deletes_nothing(
     ledger: Connection, api: StripeApi, shop: Shop
 ) -> None:

@@ -241,6 +241,14 @@ async def test_no_answer_takes_back_a_deletion(ledger: Connection) -> None:
     assert (mirrored.deleted, mirrored.event_id) == (True, "evt_1")
 
 
+async def test_of_two_deletions_nothing_has_to_be_asked(ledger: Connection) -> None:
+    await deliver(ledger, *[an_event(f"evt_{n}", type="customer.deleted") for n in range(2)])
+
+    mirrored = await find_object(ledger, "cus_1")
+    assert mirrored
+    assert (mirrored.deleted, mirrored.settled) == (True, True)
+
+
 async def test_a_customer_has_the_subscription_that_counts(ledger: Connection) -> None:
     account = await create_account(ledger, "Ada")
     await ledger.execute("UPDATE accounts SET stripe_customer = 'cus_1'")

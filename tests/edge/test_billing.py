@@ -330,7 +330,11 @@ async def test_what_cannot_be_meant_is_named(shop: Shop) -> None:
             assert answer.status_code == status, answer.text
             assert said in answer.json()["message"]
         no_plan = await client.patch("/v1/billing/subscription", json={"price": "basic_yearly"})
+        unpaid = await client.patch(
+            "/v1/billing/subscription", json={"plan": "pro", "proration": "none"}
+        )
 
+    assert (unpaid.status_code, "proration" in unpaid.json()["message"]) == (400, True)
     assert (no_plan.status_code, no_plan.json()["error"]["param"]) == (422, "plan")
 
 

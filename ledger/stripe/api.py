@@ -21,6 +21,7 @@ LONGEST_WAIT_S: Final = 8.0
 NETWORK_RETRIES: Final = 2  # the package's own: connections, 409 and 5xx
 PAGE: Final = 100  # objects; Stripe's most
 OTHER_CALL: Final = "idempotency_error"  # the code where a key was used for something else
+REPLAYED: Final = "Idempotent-Replayed"  # the header of an old answer, given again
 
 Json = dict[str, Any]
 
@@ -69,11 +70,19 @@ class StripeApi:
     async def post(self, path: str, *, idempotency_key: str, **params: Any) -> Json:  # noqa: ANN401
         """Make or change something; safe to repeat with the same key for a day.
 
+        To a repeat Stripe says what it said the first time, whatever happened since. So what
+        was made or changed is then asked for, as it is now.
+
         Raises:
             StripeUnavailable: its fate is unknown; send it again with the same key.
             StripeKeyRefused, StripeRefused: nothing was done.
         """
-        return await self._request("post", path, params | {"idempotency_key": idempotency_key})
+        params |= {"idempotency_key": idempotency_key}
+        answer, replayed = await self._answer("post", path, params)
+        id_ = answer.get("id")
+        if not replayed or not isinstance(id_, str):
+            return answer
+        return await self.get(path if path.endswith(f"/{id_}") else f"{path}/{id_}")
 
     async def delete(self, path: str, **params: Any) -> Json:  # noqa: ANN401
         """Delete or cancel something. Raises as `get` does."""
@@ -95,6 +104,11 @@ class StripeApi:
         await self._http.close_async()  # type: ignore[no-untyped-call]
 
     async def _request(self, method: str, path: str, params: Json) -> Json:
+        answer, _ = await self._answer(method, path, params)
+        return answer
+
+    async def _answer(self, method: str, path: str, params: Json) -> tuple[Json, bool]:
+        """What Stripe says, and whether it said so before."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(stripe.RateLimitError),
             wait=wait_random_exponential(max=LONGEST_WAIT_S),
@@ -124,7 +138,7 @@ class StripeApi:
             raise StripeUnavailable(f"Stripe answered nonsense: {error!r}") from error
         if not isinstance(answer.data, dict):
             raise StripeUnavailable(f"Stripe answered nonsense: {str(answer.data)[:100]}")
-        return cast("Json", answer.data)
+        return cast("Json", answer.data), answer.headers.get(REPLAYED) == "true"
 
 
 def _words(error: stripe.StripeError) -> str:

@@ -299,6 +299,7 @@ async def test_a_customer_pays_at_the_checkout(shop: Shop) -> None:
         pages = [await client.post("/v1/billing/checkout", json=asked) for _ in range(2)]
         session = shop.stripe.account.get("/v1/checkout/sessions")["data"]
         shop.stripe.control.complete(session[0]["id"])
+        used = await client.post("/v1/billing/checkout", json=asked)
         await shop.hear()
         twice = await client.post("/v1/billing/checkout", json=asked)
         portal = await client.post(
@@ -309,8 +310,34 @@ async def test_a_customer_pays_at_the_checkout(shop: Shop) -> None:
     assert pages[0].json()["url"] == pages[1].json()["url"] == session[0]["url"]
     assert len(session) == 1
     assert await shop.plan() == "basic"
+    assert (used.status_code, used.json()["code"]) == (409, "already_subscribed")
     assert (twice.status_code, twice.json()["code"]) == (409, "already_subscribed")
     assert portal.json()["url"].startswith("https://billing.stripe.com/")
+
+
+async def test_an_old_answer_is_not_taken_for_the_state_of_now(shop: Shop) -> None:
+    """To Stripe the second call is the first one: it says again what it said then."""
+    async with shop.customer() as client:
+        made = await client.post("/v1/billing/subscription", json={"plan": "basic"})
+        path = f"/v1/subscriptions/{made.json()['id']}"
+        shop.stripe.control.fail(path=path, method="POST", after=True, body="<html>")
+        lost = await client.patch("/v1/billing/subscription", json={"plan": "pro"})
+        (one,) = shop.subscriptions()
+        (basic,) = shop.stripe.account.get("/v1/prices", lookup_keys=["basic_monthly"])["data"]
+        items = [
+            {"id": item["id"]}
+            | ({"price": basic["id"]} if item["price"]["unit_amount"] else {"deleted": True})
+            for item in one["items"]["data"]
+        ]
+        shop.stripe.account.post(path, items=items)  # in the portal: back to where it was
+        seen = await client.patch("/v1/billing/subscription", json={"plan": "pro"})
+
+    (now,) = shop.subscriptions()
+    paid = {item["price"]["lookup_key"] for item in now["items"]["data"]}
+    assert lost.status_code == 503
+    assert seen.status_code == 200
+    assert (await shop.plan() == "pro") == ("pro_monthly" in paid)
+    assert seen.json()["plan"] == await shop.plan()
 
 
 async def test_what_cannot_be_meant_is_named(shop: Shop) -> None:

@@ -2,7 +2,8 @@
 
 A repeat of a call, at the same time or after an answer that was lost, is the same call
 to Stripe, too: its idempotency key is made of the account, of how many of its changes
-Stripe has settled. That number moves in the transaction that stores the answer.
+Stripe has settled, and of how many subscriptions have ended. The former moves in the
+transaction that stores the answer; the latter also where others end them.
 """
 
 import hashlib
@@ -80,7 +81,7 @@ class Billing:
             prices = await self._prices(stripe, plan, price)
             customer = await self._customer(stripe, subscriber)
 
-            key = f"tollgate-subscribe-{account_id}-{subscriber.attempts}"
+            key = f"tollgate-subscribe-{account_id}-{subscriber.attempts}-{subscriber.ended}"
 
             async def post() -> Json:
                 return await stripe.post(
@@ -173,7 +174,7 @@ class Billing:
                 "cancel_url": cancel_url,
             }
             hour = f"{datetime.now(UTC):%Y%m%d%H}"  # a page lives for a day, a key as long
-            key = f"tollgate-checkout-{account_id}-{hour}-{_digest(asked)}"
+            key = f"tollgate-checkout-{account_id}-{subscriber.ended}-{hour}-{_digest(asked)}"
             session = await stripe.post(
                 "/v1/checkout/sessions",
                 idempotency_key=key,

@@ -315,6 +315,40 @@ async def test_a_customer_pays_at_the_checkout(shop: Shop) -> None:
     assert portal.json()["url"].startswith("https://billing.stripe.com/")
 
 
+async def test_who_left_can_come_back_within_the_hour(shop: Shop) -> None:
+    """The old page is paid and done: a repeat of its call would bring it back."""
+    asked = {"plan": "basic", **URLS}
+    async with shop.customer() as client:
+        first = await client.post("/v1/billing/checkout", json=asked)
+        (session,) = shop.stripe.account.get("/v1/checkout/sessions")["data"]
+        shop.stripe.control.complete(session["id"])
+        await shop.hear()
+        (subscription,) = shop.subscriptions()
+        shop.stripe.account.delete(f"/v1/subscriptions/{subscription['id']}")  # in the portal
+        await shop.hear()
+        second = await client.post("/v1/billing/checkout", json=asked)
+
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert second.json()["url"] != first.json()["url"]
+
+
+async def test_who_left_can_subscribe_again_after_an_answer_that_was_lost(shop: Shop) -> None:
+    failure = {"path": "/v1/subscriptions", "method": "POST", "after": True, "body": "<html>"}
+    shop.stripe.control.fail(**failure)
+    async with shop.customer() as client:
+        lost = await client.post("/v1/billing/subscription", json={"plan": "pro"})
+        await shop.hear()
+        (first,) = shop.subscriptions()
+        shop.stripe.account.delete(f"/v1/subscriptions/{first['id']}")
+        await shop.hear()
+        made = await client.post("/v1/billing/subscription", json={"plan": "pro"})
+
+    assert (lost.status_code, made.status_code) == (503, 201)
+    assert made.json()["id"] != first["id"]
+    assert await shop.plan() == "pro"
+    assert [one["status"] for one in shop.subscriptions()] == ["active", "canceled"]
+
+
 async def test_an_old_answer_is_not_taken_for_the_state_of_now(shop: Shop) -> None:
     """To Stripe the second call is the first one: it says again what it said then."""
     async with shop.customer() as client:

@@ -1,10 +1,12 @@
 """Asking Stripe: paced below its limits, patient with its failures, answers in its own words."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
+import msgspec
 import stripe
 from aiolimiter import AsyncLimiter
+from msgspec import Meta, Struct
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
@@ -24,6 +26,15 @@ OTHER_CALL: Final = "idempotency_error"  # the code where a key was used for som
 REPLAYED: Final = "Idempotent-Replayed"  # the header of an old answer, given again
 
 Json = dict[str, Any]
+
+
+class _Listed(Struct):
+    id: Annotated[str, Meta(pattern="^[!-~]{1,255}$")]
+
+
+class _Page(Struct):
+    data: list[_Listed]
+    has_more: bool
 
 
 class StripeApi:
@@ -89,15 +100,28 @@ class StripeApi:
         return await self._request("delete", path, params)
 
     async def pages(self, path: str, **params: Any) -> AsyncIterator[Json]:  # noqa: ANN401
-        """Everything in a list, newest first. Raises as `get` does."""
+        """Everything in a list, newest first. Raises as `page` does."""
         after: Json = {}
-        while True:
-            page = await self.get(path, **{"limit": PAGE} | params | after)
-            for item in page["data"]:
+        has_more = True
+        while has_more:
+            items, has_more = await self.page(path, **params | after)
+            for item in items:
                 yield item
-            if not page["has_more"] or not page["data"]:
-                return
-            after = {"starting_after": page["data"][-1]["id"]}
+            after = {"starting_after": items[-1]["id"]} if items else {}
+
+    async def page(self, path: str, **params: Any) -> tuple[list[Json], bool]:  # noqa: ANN401
+        """The objects of a page, each with an id, and whether there are more.
+
+        Raises:
+            StripeUnavailable: no answer, or nonsense: what is no list is as good as none.
+            StripeKeyRefused, StripeRefused: as `get` does.
+        """
+        page = await self.get(path, **{"limit": PAGE} | params)
+        try:
+            checked = msgspec.convert(page, _Page)
+        except msgspec.ValidationError as error:
+            raise StripeUnavailable(f"{path} is no list: {error}") from error
+        return page["data"], checked.has_more and bool(checked.data)
 
     async def close(self) -> None:
         """Close the connections."""

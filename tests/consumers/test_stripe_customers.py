@@ -148,6 +148,20 @@ async def test_an_answer_that_was_lost_makes_no_second_customer(
     assert at_stripe(stripe) == [(await customer_of(ledger, account.id), str(account.id))]
 
 
+async def test_nonsense_of_stripes_keeps_an_account_waiting_and_nobody_else(
+    ledger: Connection, database_url: str, stripe: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(customers, "DELAYS", (timedelta(0),))
+    for method in ("GET", "POST"):
+        stripe.control.fail(path="/v1/customers", method=method, body="{}")
+    account = await create_account(ledger, "Ada")
+
+    async with working(stripe, database_url):
+        await until(lambda: idle(ledger))
+
+    assert at_stripe(stripe) == [(await customer_of(ledger, account.id), str(account.id))]
+
+
 async def test_without_the_key_that_repeats_it_would(
     ledger: Connection, database_url: str, stripe: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

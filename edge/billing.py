@@ -142,7 +142,8 @@ class Billing:
                     return await _change(stripe, subscriber, subscription["id"], changes)
                 path = f"/v1/subscriptions/{subscription['id']}"
                 try:
-                    return await stripe.delete(path)
+                    # or what was used and upgraded to in this period is never billed
+                    return await stripe.delete(path, invoice_now=True)
                 except StripeRefused as error:
                     if error.status != 404:  # noqa: PLR2004 - a double click's second one
                         raise

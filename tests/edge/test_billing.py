@@ -235,6 +235,24 @@ async def test_two_plans_at_once_are_one_subscription_too(shop: Shop) -> None:
     assert len(shop.subscriptions()) == 1
 
 
+async def test_who_leaves_at_once_pays_for_what_was_used(shop: Shop) -> None:
+    stripe = shop.stripe
+    async with shop.customer() as client:
+        await client.post("/v1/billing/subscription", json={"plan": "pro"})
+        (customer,) = stripe.account.get("/v1/customers")["data"]
+        stripe.account.post(
+            "/v1/billing/meter_events",
+            event_name="words",
+            payload={"stripe_customer_id": customer["id"], "value": "700"},
+        )
+        stripe.control.advance(60)
+        await client.delete("/v1/billing/subscription?at=now")
+
+    invoice = stripe.account.get("/v1/invoices")["data"][0]
+    assert 700 in [line["quantity"] for line in invoice["lines"]["data"]]
+    assert (invoice["status"], invoice["total"]) == ("paid", 7)
+
+
 async def test_an_answer_that_was_lost_makes_no_second_subscription(shop: Shop) -> None:
     for lost in ({"cut": True}, {"status": 500}, {"body": "<html>"}):
         failure = {"path": "/v1/subscriptions", "method": "POST", "after": True, **lost}

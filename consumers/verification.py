@@ -13,7 +13,7 @@ from msgspec import Struct
 from nats.aio.client import Client
 
 from consumers.redelivery import REASON
-from consumers.stripe.comparison import compare_meters
+from consumers.stripe.meter_comparison import compare_meters
 from events import edges, streams, usage
 from events.audits import Finding, UsageAudited
 from events.direct import Direct

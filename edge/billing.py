@@ -1,8 +1,9 @@
 """What is asked of Stripe while a caller waits: the money's side of an account.
 
 A repeat of a call, at the same time or after an answer that was lost, is the same call
-to Stripe, too: its idempotency key is made of the account and of how many of its changes
-Stripe has settled. That number moves in the transaction that stores the answer.
+to Stripe, too: its idempotency key is made of the account, of how many of its changes
+Stripe has settled, and of how many subscriptions have ended. The former moves in the
+transaction that stores the answer; the latter also where others end them.
 """
 
 import hashlib
@@ -80,10 +81,12 @@ class Billing:
             prices = await self._prices(stripe, plan, price)
             customer = await self._customer(stripe, subscriber)
 
+            key = f"tollgate-subscribe-{account_id}-{subscriber.attempts}-{subscriber.ended}"
+
             async def post() -> Json:
                 return await stripe.post(
                     "/v1/subscriptions",
-                    idempotency_key=f"tollgate-subscribe-{account_id}-{subscriber.attempts}",
+                    idempotency_key=key,
                     customer=customer,
                     items=[{"price": one["id"]} for one in prices],
                     payment_behavior="error_if_incomplete",
@@ -139,7 +142,8 @@ class Billing:
                     return await _change(stripe, subscriber, subscription["id"], changes)
                 path = f"/v1/subscriptions/{subscription['id']}"
                 try:
-                    return await stripe.delete(path)
+                    # or what was used and upgraded to in this period is never billed
+                    return await stripe.delete(path, invoice_now=True)
                 except StripeRefused as error:
                     if error.status != 404:  # noqa: PLR2004 - a double click's second one
                         raise
@@ -171,14 +175,17 @@ class Billing:
                 "cancel_url": cancel_url,
             }
             hour = f"{datetime.now(UTC):%Y%m%d%H}"  # a page lives for a day, a key as long
+            key = f"tollgate-checkout-{account_id}-{subscriber.ended}-{hour}-{_digest(asked)}"
             session = await stripe.post(
                 "/v1/checkout/sessions",
-                idempotency_key=f"tollgate-checkout-{account_id}-{hour}-{_digest(asked)}",
+                idempotency_key=key,
                 mode="subscription",
                 client_reference_id=str(account_id),
                 subscription_data={"metadata": {ACCOUNT: str(account_id)}},
                 **asked,
             )
+        if session["url"] is None:  # of this hour, and the subscription not heard of yet
+            raise AlreadySubscribed("this page was used; look at the subscription in a moment")
         return str(session["url"])
 
     async def portal(self, account_id: UUID, *, return_url: str) -> str:

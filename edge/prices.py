@@ -26,8 +26,8 @@ async def find_prices(stripe: StripeApi, plan: Plan, wanted: str | None) -> Sequ
     found: dict[str, Json] = {}
     for first in range(0, len(keys), MOST_KEYS):
         some = list(keys[first : first + MOST_KEYS])
-        page = await stripe.get("/v1/prices", lookup_keys=some, active=True, limit=MOST_KEYS)
-        found |= {one["lookup_key"]: one for one in page["data"]}
+        page, _ = await stripe.page("/v1/prices", lookup_keys=some, active=True, limit=MOST_KEYS)
+        found |= {one["lookup_key"]: one for one in page}
     chosen = _choose([found[key] for key in keys if key in found], wanted)
     if not chosen:
         raise RefusedByStripe(f"Stripe has no active price called {wanted or ', '.join(keys)}")

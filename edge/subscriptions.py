@@ -29,6 +29,12 @@ class SubscriptionChanges(Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     cancel_at_period_end: bool | None = None  # false takes a cancellation back
 
 
+class OwnChanges(SubscriptionChanges, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Those that a customer may ask for: nobody has more of a period than is paid for it."""
+
+    proration: Literal["create_prorations", "always_invoice"] = "create_prorations"
+
+
 class Subscription(Struct, frozen=True, kw_only=True):
     """What of a subscription matters here."""
 

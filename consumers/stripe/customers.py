@@ -15,6 +15,7 @@ from ledger.errors import (
     CustomerTaken,
     LedgerError,
     LinkedOtherwise,
+    RefusedByLedger,
     StripeError,
     StripeKeyRefused,
     StripeUnavailable,
@@ -59,7 +60,7 @@ async def keep_customers(
 async def _work(pool: Pool, stripe: StripeApi, plans: Plans, job: CustomerJob) -> None:
     try:
         await _become(pool, stripe, plans, job)
-    except (LinkedOtherwise, CustomerTaken, StripeError) as error:
+    except (LinkedOtherwise, CustomerTaken, RefusedByLedger, StripeError) as error:
         log.warning("stripe_customer_waits", account_id=str(job.account_id), error=str(error))
         away = DELAYS[min(job.attempts, len(DELAYS)) - 1]
         refused = not isinstance(error, StripeUnavailable | StripeKeyRefused)

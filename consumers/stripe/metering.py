@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from consumers import metrics
 from consumers.pause import pause
-from consumers.stripe.doubts import Told, resolve
+from consumers.stripe.meter_doubts import Told, resolve
 from events.errors import BadPlansFile
 from events.ids import new_id
 from events.meters import Meters

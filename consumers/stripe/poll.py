@@ -15,7 +15,6 @@ from nats.aio.client import Client
 from nats.js.api import Header
 
 from consumers import metrics
-from consumers.stripe.pages import read_page
 from events import streams, stripe
 from ledger.db import Connection
 from ledger.errors import StripeRefused, StripeUnavailable
@@ -81,9 +80,9 @@ class Poll:
         if state.cursor is not None:
             params["created"] = {"gte": state.cursor - OVERLAP_S}
         if not state.after:
-            return await read_page(self._api, "/v1/events", **params)
+            return await self._api.page("/v1/events", **params)
         try:
-            return await read_page(self._api, "/v1/events", **params, starting_after=state.after)
+            return await self._api.page("/v1/events", **params, starting_after=state.after)
         except StripeRefused as refused:
             if refused.param != "starting_after":
                 raise

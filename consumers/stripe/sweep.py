@@ -12,8 +12,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from consumers import metrics
+from consumers.stripe.fitness import storable
 from consumers.stripe.lists import PLANS_DEPEND_ON, Listed
-from consumers.stripe.pages import read_page, storable
 from events.plans_file import PlansFile
 from ledger.db import Connection
 from ledger.errors import StripeKeyRefused, StripeRefused
@@ -78,7 +78,7 @@ class Sweep:
         after: Json = {}
         while has_more:
             asked = await asking_at(ledger)
-            objects, has_more = await read_page(self._api, one.path, **one.params, **after)
+            objects, has_more = await self._api.page(one.path, **one.params, **after)
             await self._compare(ledger, one.kind, storable(objects), asked)
             seen.update(listed["id"] for listed in objects)
             after = {"starting_after": objects[-1]["id"]} if objects else {}

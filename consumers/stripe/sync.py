@@ -7,8 +7,8 @@ from typing import Final
 import structlog
 from msgspec.structs import replace
 
+from consumers.stripe.fitness import storable
 from consumers.stripe.lists import ALL, Listed
-from consumers.stripe.pages import read_page, storable
 from events.plans import Plans
 from ledger.db import Connection
 from ledger.errors import StripeRefused
@@ -59,7 +59,7 @@ class Sync:
             asked = await asking_at(ledger)
             after = {"starting_after": state.after} if state.after else {}
             try:
-                objects, has_more = await read_page(self._api, one.path, **one.params, **after)
+                objects, has_more = await self._api.page(one.path, **one.params, **after)
             except StripeRefused as refused:
                 if not state.after or refused.param != "starting_after":
                     raise

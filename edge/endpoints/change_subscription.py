@@ -6,11 +6,11 @@ from litestar.params import JSONBody
 from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
-from edge.subscriptions import Subscription, SubscriptionChanges
+from edge.subscriptions import OwnChanges, Subscription
 
 
 async def patch_subscription(
-    data: JSONBody[SubscriptionChanges],
+    data: JSONBody[OwnChanges],
     caller: NamedDependency[Caller],
     billing: NamedDependency[Billing],
 ) -> Subscription:

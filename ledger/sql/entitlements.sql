@@ -66,7 +66,8 @@ CROSS JOIN LATERAL (
 ) AS late;
 
 -- name: lock_accounts
-SELECT id FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE;
+-- As they are once whoever held them is done: one may be another customer's since then.
+SELECT id, stripe_customer FROM accounts WHERE id = ANY($1::uuid[]) ORDER BY id FOR UPDATE;
 
 -- name: give_plans
 UPDATE accounts

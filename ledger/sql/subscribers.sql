@@ -7,6 +7,10 @@ SELECT
     stripe_attempts AS attempts,
     clock_timestamp() AS asked_at,
     (
+        SELECT count(*) FROM stripe_objects
+        WHERE type = 'subscription' AND customer = accounts.stripe_customer AND deleted
+    ) AS ended,
+    (
         SELECT object
         FROM stripe_objects
         WHERE type = 'subscription' AND customer = accounts.stripe_customer

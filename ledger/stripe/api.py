@@ -1,10 +1,12 @@
 """Asking Stripe: paced below its limits, patient with its failures, answers in its own words."""
 
 from collections.abc import AsyncIterator
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, cast
 
+import msgspec
 import stripe
 from aiolimiter import AsyncLimiter
+from msgspec import Meta, Struct
 from tenacity import (
     AsyncRetrying,
     retry_if_exception_type,
@@ -21,8 +23,18 @@ LONGEST_WAIT_S: Final = 8.0
 NETWORK_RETRIES: Final = 2  # the package's own: connections, 409 and 5xx
 PAGE: Final = 100  # objects; Stripe's most
 OTHER_CALL: Final = "idempotency_error"  # the code where a key was used for something else
+REPLAYED: Final = "Idempotent-Replayed"  # the header of an old answer, given again
 
 Json = dict[str, Any]
+
+
+class _Listed(Struct):
+    id: Annotated[str, Meta(pattern="^[!-~]{1,255}$")]
+
+
+class _Page(Struct):
+    data: list[_Listed]
+    has_more: bool
 
 
 class StripeApi:
@@ -69,32 +81,58 @@ class StripeApi:
     async def post(self, path: str, *, idempotency_key: str, **params: Any) -> Json:  # noqa: ANN401
         """Make or change something; safe to repeat with the same key for a day.
 
+        To a repeat Stripe says what it said the first time, whatever happened since. So what
+        was made or changed is then asked for, as it is now.
+
         Raises:
             StripeUnavailable: its fate is unknown; send it again with the same key.
             StripeKeyRefused, StripeRefused: nothing was done.
         """
-        return await self._request("post", path, params | {"idempotency_key": idempotency_key})
+        params |= {"idempotency_key": idempotency_key}
+        answer, replayed = await self._answer("post", path, params)
+        id_ = answer.get("id")
+        if not replayed or not isinstance(id_, str):
+            return answer
+        return await self.get(path if path.endswith(f"/{id_}") else f"{path}/{id_}")
 
     async def delete(self, path: str, **params: Any) -> Json:  # noqa: ANN401
         """Delete or cancel something. Raises as `get` does."""
         return await self._request("delete", path, params)
 
     async def pages(self, path: str, **params: Any) -> AsyncIterator[Json]:  # noqa: ANN401
-        """Everything in a list, newest first. Raises as `get` does."""
+        """Everything in a list, newest first. Raises as `page` does."""
         after: Json = {}
-        while True:
-            page = await self.get(path, **{"limit": PAGE} | params | after)
-            for item in page["data"]:
+        has_more = True
+        while has_more:
+            items, has_more = await self.page(path, **params | after)
+            for item in items:
                 yield item
-            if not page["has_more"] or not page["data"]:
-                return
-            after = {"starting_after": page["data"][-1]["id"]}
+            after = {"starting_after": items[-1]["id"]} if items else {}
+
+    async def page(self, path: str, **params: Any) -> tuple[list[Json], bool]:  # noqa: ANN401
+        """The objects of a page, each with an id, and whether there are more.
+
+        Raises:
+            StripeUnavailable: no answer, or nonsense: what is no list is as good as none.
+            StripeKeyRefused, StripeRefused: as `get` does.
+        """
+        page = await self.get(path, **{"limit": PAGE} | params)
+        try:
+            checked = msgspec.convert(page, _Page)
+        except msgspec.ValidationError as error:
+            raise StripeUnavailable(f"{path} is no list: {error}") from error
+        return page["data"], checked.has_more and bool(checked.data)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._http.close_async()  # type: ignore[no-untyped-call]
 
     async def _request(self, method: str, path: str, params: Json) -> Json:
+        answer, _ = await self._answer(method, path, params)
+        return answer
+
+    async def _answer(self, method: str, path: str, params: Json) -> tuple[Json, bool]:
+        """What Stripe says, and whether it said so before."""
         retrying = AsyncRetrying(
             retry=retry_if_exception_type(stripe.RateLimitError),
             wait=wait_random_exponential(max=LONGEST_WAIT_S),
@@ -124,7 +162,7 @@ class StripeApi:
             raise StripeUnavailable(f"Stripe answered nonsense: {error!r}") from error
         if not isinstance(answer.data, dict):
             raise StripeUnavailable(f"Stripe answered nonsense: {str(answer.data)[:100]}")
-        return cast("Json", answer.data)
+        return cast("Json", answer.data), answer.headers.get(REPLAYED) == "true"
 
 
 def _words(error: stripe.StripeError) -> str:

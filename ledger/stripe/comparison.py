@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
+import asyncpg
 import msgspec
 
 from ledger import _sql
 from ledger.db import Connection
 from ledger.stripe.api import Json
+from ledger.verification import PATIENCE_S
 
 _SQL: Final = _sql.load("stripe_passes.sql")
 
@@ -42,13 +44,23 @@ async def find_live(
         kind: Stripe's word for the type.
         before: Those that it knew of before then.
     """
-    rows = await connection.fetch(_SQL["find_live"], kind, before)
+    rows = await _fetch_patiently(connection, _SQL["find_live"], kind, before)
     return {row["id"]: row["customer"] for row in rows}
 
 
 async def list_entitled(connection: Connection, after: str = "") -> Sequence[str]:
     """Customers who may be entitled to something, by their ids, from after one of them on."""
-    return [row["customer"] for row in await connection.fetch(_SQL["list_entitled"], after)]
+    rows = await _fetch_patiently(connection, _SQL["list_entitled"], after)
+    return [row["customer"] for row in rows]
+
+
+async def _fetch_patiently(
+    connection: Connection, query: str, *values: object
+) -> Sequence[asyncpg.Record]:
+    """Of all objects there are: that reads the whole table, once a day."""
+    async with connection.transaction():
+        await connection.execute(f"SET LOCAL statement_timeout = '{PATIENCE_S:.0f}s'")
+        return await connection.fetch(query, *values, timeout=PATIENCE_S)
 
 
 def _differing(known: str | None, listed: Json) -> Sequence[str]:

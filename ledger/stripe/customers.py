@@ -14,7 +14,13 @@ from msgspec import Struct
 
 from ledger import _sql
 from ledger.db import Connection
-from ledger.errors import CustomerTaken, LinkedOtherwise, StripeRefused, UnknownAccount
+from ledger.errors import (
+    CustomerTaken,
+    LinkedOtherwise,
+    StripeRefused,
+    StripeUnavailable,
+    UnknownAccount,
+)
 from ledger.stripe.api import Json, StripeApi
 
 _SQL = _sql.load("customers.sql")
@@ -118,19 +124,21 @@ async def make_customer(stripe: StripeApi, account_id: UUID, name: str) -> Json:
     """
     query = f"metadata['{ACCOUNT}']:'{account_id}'"
     try:
-        found = (await stripe.get("/v1/customers/search", query=query, limit=1))["data"]
+        found, _ = await stripe.page("/v1/customers/search", query=query, limit=1)
     except StripeRefused as error:
         log.debug("stripe_not_searched", error=str(error))
         found = []
     if found:
-        customer: Json = found[0]
-        return customer
-    return await stripe.post(
+        return found[0]
+    made = await stripe.post(
         "/v1/customers",
         idempotency_key=f"tollgate-customer-{account_id}",
         name=name,
         metadata={ACCOUNT: str(account_id)},
     )
+    if not isinstance(made.get("id"), str):
+        raise StripeUnavailable("asked to make a customer, Stripe answered with something else")
+    return made
 
 
 async def claim_customer(stripe: StripeApi, account_id: UUID, customer_id: str) -> Json:

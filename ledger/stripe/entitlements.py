@@ -36,6 +36,7 @@ class _Given(Struct, frozen=True):
     """What an account has by its customer from now on."""
 
     account_id: UUID
+    customer: str
     plan: str | None
     until: datetime | None
     why: str
@@ -146,7 +147,8 @@ def _given(account: asyncpg.Record, held: Held | None, why: str) -> _Given | Non
     until = held.until if held and held.until != FOR_EVER else None
     if (plan, until) == (account["stripe_plan"], account["stripe_plan_until"]):
         return None
-    return _Given(account["id"], plan, until, why, is_news=plan != account["stripe_plan"])
+    is_news = plan != account["stripe_plan"]
+    return _Given(account["id"], account["stripe_customer"], plan, until, why, is_news)
 
 
 def _last_word(holdings: Sequence[asyncpg.Record]) -> str:
@@ -158,8 +160,10 @@ def _last_word(holdings: Sequence[asyncpg.Record]) -> str:
 async def _give(connection: Connection, given: Sequence[_Given]) -> frozenset[UUID]:
     if not given:
         return frozenset()
+    rows = await connection.fetch(_SQL["lock_accounts"], [one.account_id for one in given])
+    customers = {row["id"]: row["stripe_customer"] for row in rows}
+    given = [one for one in given if customers[one.account_id] == one.customer]
     ids = [one.account_id for one in given]
-    await connection.execute(_SQL["lock_accounts"], ids)
     await connection.execute(
         _SQL["give_plans"], ids, [one.plan for one in given], [one.until for one in given]
     )

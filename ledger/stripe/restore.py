@@ -128,7 +128,8 @@ class Restore:
         if await self._connection.fetchval(_SQL["is_used"]):
             raise NotEmpty("the ledger has accounts or objects already")
         for path in ("/v1/customers", "/v1/prices"):
-            if (await self._stripe.get(path, limit=1))["data"]:
+            found, _ = await self._stripe.page(path, limit=1)
+            if found:
                 raise NotEmpty(f"Stripe has {path.rpartition('/')[2]} already")
         await self._note(STARTED, STARTED)
 
@@ -181,10 +182,10 @@ class Restore:
     async def _adopt(self, price: Json) -> None:
         """Take a price that somebody has made anew: its tiers are not in its object."""
         key = price["lookup_key"]
-        page = await self._stripe.get("/v1/prices", lookup_keys=[key]) if key else {"data": []}
-        if not page["data"]:
+        found, _ = await self._stripe.page("/v1/prices", lookup_keys=[key]) if key else ([], False)
+        if not found:
             raise PriceNeeded(key or price["id"])
-        await self._note(price["id"], page["data"][0]["id"])
+        await self._note(price["id"], found[0]["id"])
 
     def _prices(self) -> Sequence[Json]:
         """Those that are for sale, and those that are paid."""

@@ -25,6 +25,7 @@ class Subscriber(Struct, frozen=True, kw_only=True):
     name: str
     customer: str | None
     attempts: int  # changes that Stripe has made or refused
+    ended: int  # subscriptions that are over: after one of them, the same wish is another one
     asked_at: datetime  # by the ledger's clock: what Stripe is asked after this is newer
     subscription: Json | None  # the one that counts: live before ended, then the newest
 

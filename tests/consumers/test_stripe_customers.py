@@ -148,6 +148,39 @@ async def test_an_answer_that_was_lost_makes_no_second_customer(
     assert at_stripe(stripe) == [(await customer_of(ledger, account.id), str(account.id))]
 
 
+async def test_nonsense_of_stripes_keeps_an_account_waiting_and_nobody_else(
+    ledger: Connection, database_url: str, stripe: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(customers, "DELAYS", (timedelta(0),))
+    for method in ("GET", "POST"):
+        stripe.control.fail(path="/v1/customers", method=method, body="{}")
+    account = await create_account(ledger, "Ada")
+
+    async with working(stripe, database_url):
+        await until(lambda: idle(ledger))
+
+    assert at_stripe(stripe) == [(await customer_of(ledger, account.id), str(account.id))]
+
+
+async def test_a_customer_that_the_ledger_cannot_hold_keeps_nobody_else_waiting(
+    ledger: Connection, database_url: str, stripe: StandIn
+) -> None:
+    ill = await create_account(ledger, "Ada")
+    owner = {"tollgate_account": str(ill.id)}
+    stripe.account.post("/v1/customers", description="\0", metadata=owner)
+    well = [await create_account(ledger, f"account {n}") for n in range(3)]
+
+    async def the_others_are() -> bool:
+        return [job.account_id for job in await list_jobs(ledger)] == [ill.id]
+
+    async with working(stripe, database_url):
+        await until(the_others_are)
+
+    (job,) = await list_jobs(ledger)
+    assert "\\u0000" in (job.error or "")
+    assert all([await customer_of(ledger, account.id) for account in well])
+
+
 async def test_without_the_key_that_repeats_it_would(
     ledger: Connection, database_url: str, stripe: StandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

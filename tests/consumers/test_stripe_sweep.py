@@ -10,9 +10,12 @@ from consumers.stripe.passes import take_turn
 from consumers.stripe.sweep import Sweep
 from consumers.stripe.sync import Sync
 from events.plans_file import PlansFile
+from ledger import _sql
 from ledger.db import Connection
+from ledger.stripe import comparison
 from ledger.stripe.api import StripeApi
-from ledger.stripe.objects import find_object
+from ledger.stripe.comparison import find_live, list_entitled
+from ledger.stripe.objects import asking_at, find_object
 from ledger.stripe.passes import SWEEP, SYNC, Pass, find_pass
 from tests.consumers.pipeline import Pipeline
 from tests.stripe.app import KEY
@@ -152,6 +155,23 @@ async def test_a_ledger_that_is_equal_has_no_differences(
     await synchronize(ledger, api)
 
     assert await sweep(ledger, api) == []
+
+
+async def test_many_objects_may_take_long_to_read(
+    ledger: Connection, api: StripeApi, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Longer than any other statement may take: a sweep would never come to its end."""
+    await synchronize(ledger, api)
+    known = _sql.load("stripe_passes.sql")
+    slow = {
+        name: f"SELECT * FROM ({known[name].rstrip().rstrip(';')}) AS found, pg_sleep(1.2)"
+        for name in ("find_live", "list_entitled")
+    }
+    monkeypatch.setattr(comparison, "_SQL", {**known, **slow})
+    await ledger.execute("SET statement_timeout = '1s'")
+
+    assert await find_live(ledger, "customer", await asking_at(ledger))
+    assert await list_entitled(ledger) == sorted(shop.customers)
 
 
 async def test_each_difference_is_named_and_repaired(

@@ -235,6 +235,24 @@ async def test_two_plans_at_once_are_one_subscription_too(shop: Shop) -> None:
     assert len(shop.subscriptions()) == 1
 
 
+async def test_who_leaves_at_once_pays_for_what_was_used(shop: Shop) -> None:
+    stripe = shop.stripe
+    async with shop.customer() as client:
+        await client.post("/v1/billing/subscription", json={"plan": "pro"})
+        (customer,) = stripe.account.get("/v1/customers")["data"]
+        stripe.account.post(
+            "/v1/billing/meter_events",
+            event_name="words",
+            payload={"stripe_customer_id": customer["id"], "value": "700"},
+        )
+        stripe.control.advance(60)
+        await client.delete("/v1/billing/subscription?at=now")
+
+    invoice = stripe.account.get("/v1/invoices")["data"][0]
+    assert 700 in [line["quantity"] for line in invoice["lines"]["data"]]
+    assert (invoice["status"], invoice["total"]) == ("paid", 7)
+
+
 async def test_an_answer_that_was_lost_makes_no_second_subscription(shop: Shop) -> None:
     for lost in ({"cut": True}, {"status": 500}, {"body": "<html>"}):
         failure = {"path": "/v1/subscriptions", "method": "POST", "after": True, **lost}
@@ -299,6 +317,7 @@ async def test_a_customer_pays_at_the_checkout(shop: Shop) -> None:
         pages = [await client.post("/v1/billing/checkout", json=asked) for _ in range(2)]
         session = shop.stripe.account.get("/v1/checkout/sessions")["data"]
         shop.stripe.control.complete(session[0]["id"])
+        used = await client.post("/v1/billing/checkout", json=asked)
         await shop.hear()
         twice = await client.post("/v1/billing/checkout", json=asked)
         portal = await client.post(
@@ -309,8 +328,68 @@ async def test_a_customer_pays_at_the_checkout(shop: Shop) -> None:
     assert pages[0].json()["url"] == pages[1].json()["url"] == session[0]["url"]
     assert len(session) == 1
     assert await shop.plan() == "basic"
+    assert (used.status_code, used.json()["code"]) == (409, "already_subscribed")
     assert (twice.status_code, twice.json()["code"]) == (409, "already_subscribed")
     assert portal.json()["url"].startswith("https://billing.stripe.com/")
+
+
+async def test_who_left_can_come_back_within_the_hour(shop: Shop) -> None:
+    """The old page is paid and done: a repeat of its call would bring it back."""
+    asked = {"plan": "basic", **URLS}
+    async with shop.customer() as client:
+        first = await client.post("/v1/billing/checkout", json=asked)
+        (session,) = shop.stripe.account.get("/v1/checkout/sessions")["data"]
+        shop.stripe.control.complete(session["id"])
+        await shop.hear()
+        (subscription,) = shop.subscriptions()
+        shop.stripe.account.delete(f"/v1/subscriptions/{subscription['id']}")  # in the portal
+        await shop.hear()
+        second = await client.post("/v1/billing/checkout", json=asked)
+
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert second.json()["url"] != first.json()["url"]
+
+
+async def test_who_left_can_subscribe_again_after_an_answer_that_was_lost(shop: Shop) -> None:
+    failure = {"path": "/v1/subscriptions", "method": "POST", "after": True, "body": "<html>"}
+    shop.stripe.control.fail(**failure)
+    async with shop.customer() as client:
+        lost = await client.post("/v1/billing/subscription", json={"plan": "pro"})
+        await shop.hear()
+        (first,) = shop.subscriptions()
+        shop.stripe.account.delete(f"/v1/subscriptions/{first['id']}")
+        await shop.hear()
+        made = await client.post("/v1/billing/subscription", json={"plan": "pro"})
+
+    assert (lost.status_code, made.status_code) == (503, 201)
+    assert made.json()["id"] != first["id"]
+    assert await shop.plan() == "pro"
+    assert [one["status"] for one in shop.subscriptions()] == ["active", "canceled"]
+
+
+async def test_an_old_answer_is_not_taken_for_the_state_of_now(shop: Shop) -> None:
+    """To Stripe the second call is the first one: it says again what it said then."""
+    async with shop.customer() as client:
+        made = await client.post("/v1/billing/subscription", json={"plan": "basic"})
+        path = f"/v1/subscriptions/{made.json()['id']}"
+        shop.stripe.control.fail(path=path, method="POST", after=True, body="<html>")
+        lost = await client.patch("/v1/billing/subscription", json={"plan": "pro"})
+        (one,) = shop.subscriptions()
+        (basic,) = shop.stripe.account.get("/v1/prices", lookup_keys=["basic_monthly"])["data"]
+        items = [
+            {"id": item["id"]}
+            | ({"price": basic["id"]} if item["price"]["unit_amount"] else {"deleted": True})
+            for item in one["items"]["data"]
+        ]
+        shop.stripe.account.post(path, items=items)  # in the portal: back to where it was
+        seen = await client.patch("/v1/billing/subscription", json={"plan": "pro"})
+
+    (now,) = shop.subscriptions()
+    paid = {item["price"]["lookup_key"] for item in now["items"]["data"]}
+    assert lost.status_code == 503
+    assert seen.status_code == 200
+    assert (await shop.plan() == "pro") == ("pro_monthly" in paid)
+    assert seen.json()["plan"] == await shop.plan()
 
 
 async def test_what_cannot_be_meant_is_named(shop: Shop) -> None:
@@ -330,7 +409,11 @@ async def test_what_cannot_be_meant_is_named(shop: Shop) -> None:
             assert answer.status_code == status, answer.text
             assert said in answer.json()["message"]
         no_plan = await client.patch("/v1/billing/subscription", json={"price": "basic_yearly"})
+        unpaid = await client.patch(
+            "/v1/billing/subscription", json={"plan": "pro", "proration": "none"}
+        )
 
+    assert (unpaid.status_code, "proration" in unpaid.json()["message"]) == (400, True)
     assert (no_plan.status_code, no_plan.json()["error"]["param"]) == (422, "plan")
 
 

@@ -16,6 +16,7 @@ from ledger.db import Connection
 from ledger.key_format import digest
 from ledger.plan_changes import find_terms, list_changes, record_plans
 from ledger.stripe import entitlements
+from ledger.stripe.answers import take_customer
 from ledger.stripe.entitlements import follow, list_due, list_linked
 from ledger.stripe.objects import asking_at, store_objects
 from tests.ledger.stripe_history import (
@@ -266,6 +267,26 @@ async def test_control_without_the_lock_the_other_half_is_lost(
     monkeypatch.setattr(entitlements, "_SQL", without)
 
     await _race(ledger, database_url)
+
+    assert await plan_of(ledger, ada) == "default"
+
+
+async def test_a_customer_that_an_account_leaves_gives_it_nothing_more(
+    ledger: Connection, database_url: str, ada: UUID
+) -> None:
+    other = await asyncpg.connect(database_url)
+    async with ledger.transaction():
+        await take_customer(ledger, ada, "cus_2", [], asked_at=NOW, plans=PLANS, instead=True)
+        body = an_event(a_subscription("pro_monthly", customer="cus_1"))
+        second = asyncio.create_task(take_in(other, body))
+
+        async def is_there() -> bool:
+            waiting = await ledger.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            return second.done() or bool(waiting)
+
+        await until(is_there)
+    await second
+    await other.close()
 
     assert await plan_of(ledger, ada) == "default"
 

@@ -157,6 +157,11 @@ def cancel(account: Account, params: Params, id_: str) -> Json:
     found = account.find("subscription", id_)
     if found["status"] not in OPEN:
         raise Refused(f"No such subscription: '{id_}'", status=404, code="resource_missing")
+    items = found["items"]["data"]
+    metered = any(item["price"]["recurring"]["usage_type"] == "metered" for item in items)
+    if boolean(params, "invoice_now") and metered:  # else nobody is ever billed for it
+        used_within = items[0]["current_period_start"], account.clock.now()
+        attempt(account, bill(account, found, "subscription_cycle", used_within, charged=False))
     end(account, found, reason="cancellation_requested")
     return found
 

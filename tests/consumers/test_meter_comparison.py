@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from consumers.stripe.comparison import compare_meters
+from consumers.stripe.meter_comparison import compare_meters
 from consumers.verification import Verifier
 from events import audits
 from events.audits import Finding

@@ -78,7 +78,7 @@ async def take_turn(name: str, run: Run, connection: Connection, *, every_s: flo
     begun = await begin_pass(connection, name)
     try:
         done = await run(connection, begun)
-    except (asyncpg.DataError, *FAILURES) as error:
+    except (asyncpg.PostgresError, LedgerError, *FAILURES) as error:
         failures = await fail_pass(connection, name, _words(error), every_s=every_s)
         metrics.STRIPE_PASS_FAILURES.labels(name).set(failures)
         log.warning("stripe_pass_failed", name=name, failures=failures, error=_words(error))

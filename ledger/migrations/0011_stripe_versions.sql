@@ -33,7 +33,11 @@ LEFT JOIN LATERAL (
     SELECT object
     FROM stripe_objects
     WHERE stripe_objects.customer = accounts.stripe_customer AND type = 'subscription'
-    ORDER BY deleted, object -> 'created' DESC, id
+    ORDER BY
+        deleted,
+        object ->> 'status' IN ('canceled', 'incomplete', 'incomplete_expired'),
+        (object ->> 'created')::bigint DESC,
+        stripe_objects.id
     LIMIT 1
 ) AS subscription ON true
 WHERE accounts.stripe_customer IS NOT NULL;

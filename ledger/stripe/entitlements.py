@@ -21,6 +21,7 @@ from ledger.stripe.standing import (
     Held,
     Subscription,
     had_by,
+    had_still,
     held_by,
     read_subscription,
     read_summary,
@@ -81,7 +82,9 @@ async def follow(
     for account in accounts:
         theirs = holdings[account["stripe_customer"]]
         try:
-            held = await _held(connection, theirs, plans, now or datetime.now(UTC))
+            held = await _held(
+                connection, theirs, account["stripe_plan"], plans, now or datetime.now(UTC)
+            )
         except UnreadableObject as error:  # better an old plan than none
             log.error("plan_not_followed", account=str(account["id"]), error=str(error))
             continue
@@ -114,16 +117,27 @@ async def _link(connection: Connection, customers: Collection[str]) -> None:
 
 
 async def _held(
-    connection: Connection, rows: Sequence[asyncpg.Record], plans: Plans, now: datetime
+    connection: Connection,
+    rows: Sequence[asyncpg.Record],
+    present: str | None,
+    plans: Plans,
+    now: datetime,
 ) -> Held | None:
-    """The plan that counts, of all that subscriptions and features give."""
+    """The plan that counts, of all that subscriptions and features give.
+
+    While a summary leaves features out, the present plan may be by one of them: it is not
+    taken away before Stripe was asked.
+    """
     held: list[Held] = []
     subscriptions = []
     for row in rows:
         if row["type"] == "subscription":
             subscriptions.append(read_subscription(row["object"]))
         else:
-            held += had_by(read_summary(row["object"]), plans)
+            features = read_summary(row["object"])
+            held += had_by(features.lookup_keys, plans)
+            if not features.are_all:
+                held += had_still(present, plans)
     since = await _past_due_since(connection, subscriptions)
     for one in subscriptions:
         held += held_by(one, plans, past_due_since=since.get(one.id), now=now)

@@ -89,10 +89,18 @@ class _Entitlement(Struct, frozen=True):
 
 class _Entitlements(Struct, frozen=True):
     data: tuple[_Entitlement, ...]
+    has_more: bool = False
 
 
 class _Summary(Struct, frozen=True):
     entitlements: _Entitlements
+
+
+class Features(Struct, frozen=True):
+    """What a summary says that a customer has."""
+
+    lookup_keys: Sequence[str]
+    are_all: bool  # events name ten at most
 
 
 class Held(Struct, frozen=True, order=True):
@@ -125,17 +133,18 @@ def read_subscription(subscription: str) -> Subscription:
     return found
 
 
-def read_summary(summary: str) -> Sequence[str]:
-    """The lookup keys of the features that a customer has.
+def read_summary(summary: str) -> Features:
+    """Read a summary of entitlements, as an event had it or as Stripe was asked for it.
 
     Raises:
         UnreadableObject: it has another form.
     """
     try:
-        listed = _summary.decode(summary).entitlements.data
+        listed = _summary.decode(summary).entitlements
     except msgspec.DecodeError as error:
         raise UnreadableObject(str(error)) from error
-    return [entitlement.lookup_key for entitlement in listed]
+    keys = [entitlement.lookup_key for entitlement in listed.data]
+    return Features(keys, are_all=not listed.has_more)
 
 
 def held_by(
@@ -167,6 +176,11 @@ def had_by(lookup_keys: Sequence[str], plans: Plans) -> Iterator[Held]:
     for rank, plan in enumerate(plans.values()):
         if _has(plan, lookup_keys):
             yield Held(rank, FOR_EVER, plan.name)
+
+
+def had_still(plan: str | None, plans: Plans) -> Iterator[Held]:
+    """The plan that was had, while not all is known that may give it."""
+    yield from (Held(rank, FOR_EVER, name) for rank, name in enumerate(plans) if name == plan)
 
 
 def _has(plan: Plan, lookup_keys: Sequence[str]) -> bool:

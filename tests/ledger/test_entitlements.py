@@ -318,6 +318,25 @@ async def test_features_beyond_ten_count_once_stripe_was_asked(
     assert [change.why for change in await list_changes(ledger, ada)][:1] == ["asked of Stripe"]
 
 
+async def test_an_event_that_names_ten_features_takes_no_plan_away(
+    ledger: Connection, ada: UUID
+) -> None:
+    async with ledger.transaction():
+        whole = a_summary("pro_monthly", "scale_monthly")
+        changed = await store_objects(ledger, [whole], fetched_at=NOW - timedelta(days=9))
+        await follow(ledger, changed.customers, PLANS, now=NOW)
+
+    told = await take_in(ledger, an_event(a_summary("pro_monthly", has_more=True)))
+
+    assert not told
+    assert await plan_of(ledger, ada) == "scale"
+    async with ledger.transaction():
+        fewer = a_summary("pro_monthly")
+        changed = await store_objects(ledger, [fewer], fetched_at=await asking_at(ledger))
+        await follow(ledger, changed.customers, PLANS, now=NOW)
+    assert await plan_of(ledger, ada) == "pro"
+
+
 # --- what was so, and when ----------------------------------------------------------
 
 

@@ -257,6 +257,7 @@ async def test_a_customer_has_the_subscription_that_counts(ledger: Connection) -
         ("sub_ended", "canceled", 4),
         ("sub_old", "active", 1),
         ("sub_new", "past_due", 3),
+        ("sub_never_paid", "incomplete", 5),
     ]:
         fields = {"object": "subscription", "customer": "cus_1"}
         await store(ledger, {**fields, "id": name, "status": status, "created": created})

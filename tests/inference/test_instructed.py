@@ -234,6 +234,30 @@ def test_every_span_is_of_the_text_and_begins_and_ends_with_words(text: str) -> 
         assert not text[max(0, span.start - 1) : span.start].isalnum()
 
 
+class Looked(str):
+    """A text that counts how often somebody looks at a part of it."""
+
+    __slots__ = ("times",)
+
+    def __new__(cls, text: str) -> "Looked":
+        looked = super().__new__(cls, text)
+        looked.times = 0
+        return looked
+
+    def __getitem__(self, key: Any) -> str:
+        self.times += 1
+        return super().__getitem__(key)
+
+
+def test_a_context_of_space_is_looked_at_a_few_times_and_not_for_each_of_its_tokens() -> None:
+    text = Looked("Rome" + "\n" * 2_000 + "Paris")
+
+    passage = Passage(text, "Who?", TOKENIZER)
+
+    assert len(passage.tokens) > 30
+    assert text.times < 10 * len(passage.tokens)
+
+
 def test_a_model_that_was_not_taught_to_chat_does_not_claim_to(prompts: Prompts) -> None:
     plain = Tokenizer.from_str(TOKENIZER.to_str().replace("<|im_start|>", "<|begin|>"))
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from hypothesis import given
@@ -239,7 +239,7 @@ class Looked(str):
 
     __slots__ = ("times",)
 
-    def __new__(cls, text: str) -> "Looked":
+    def __new__(cls, text: str) -> Self:
         looked = super().__new__(cls, text)
         looked.times = 0
         return looked

@@ -24,9 +24,13 @@ class Protocol(HttpToolsProtocol):
 
     Another, `edge.asgi.GONE`, calls back when the caller hangs up: to await `receive` for
     that while something else is awaited would take a second task for each request.
+
+    Of requests that are sent ahead the first one runs, and uvicorn tells the last one that
+    the caller is gone: a stream would run on, and be billed, to its end.
     """
 
     _when_gone: Callable[[], object] | None = None
+    _runs: RequestResponseCycle | None = None
 
     def on_headers_complete(self) -> None:
         """Let the request know how to be answered in one piece."""
@@ -36,10 +40,21 @@ class Protocol(HttpToolsProtocol):
             whole: Any = _Whole(self.cycle)  # an extension need not be a dictionary
             watch: Any = self._watch
             self.scope["extensions"] = {WHOLE: whole, GONE: watch}
+            if before is None or before.response_complete:
+                self._runs = self.cycle
+
+    def on_response_complete(self) -> None:
+        """Know which one runs next."""
+        if self.pipeline:
+            self._runs = self.pipeline[-1][0]
+        super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that runs."""
         super().connection_lost(exc)
+        if self._runs is not None and not self._runs.response_complete:
+            self._runs.disconnected = True
+            self._runs.message_event.set()
         if self._when_gone is not None:
             self._when_gone()
 

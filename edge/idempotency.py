@@ -3,7 +3,8 @@
 The first one claims the key in a bucket that all edges share, and leaves its answer
 there for a day. What it is billed by is its request id; so whoever takes over the claim
 of an edge that died goes on under the same id, and the ledger counts it once even if
-the dead edge had metered it already. A request that failed gives its claim back.
+the dead edge had metered it already. A request that failed gives its claim back; one
+that took it over leaves the id for the next, under which something may be billed by now.
 """
 
 import hashlib
@@ -56,11 +57,20 @@ class _Error(Struct):
 class Claim:
     """The right to execute what a key stands for."""
 
-    def __init__(self, store: "Idempotency", subject: str, entry: _Entry, sequence: int) -> None:
+    def __init__(
+        self,
+        store: "Idempotency",
+        subject: str,
+        entry: _Entry,
+        sequence: int,
+        *,
+        taken_over: bool,
+    ) -> None:
         self._store = store
         self._subject = subject
         self._entry = entry
         self._sequence = sequence
+        self._taken_over = taken_over
 
     @property
     def request_id(self) -> UUID:
@@ -77,7 +87,11 @@ class Claim:
 
     async def release(self) -> None:
         """Give the key back: nothing was answered, so it may be tried again at once."""
-        await self._write(b"", {"KV-Operation": "DEL"})
+        if self._taken_over:
+            entry = msgspec.structs.replace(self._entry, expires_at=0.0)
+            await self._write(_encoder.encode(entry), {})
+        else:
+            await self._write(b"", {"KV-Operation": "DEL"})
 
     async def _write(self, value: bytes, headers: dict[str, str]) -> None:
         try:
@@ -123,6 +137,7 @@ class Idempotency:
         subject = f"$KV.idempotency.{account_id}.{hashlib.sha256(key.encode()).hexdigest()}"
         digest = hashlib.sha256(asked).digest()
         entry, sequence = await self._read(subject)
+        taken_over = entry is not None
         if entry is not None:
             if entry.asked != digest:
                 message = "this Idempotency-Key was used for another request; use a new one"
@@ -134,7 +149,7 @@ class Idempotency:
             request_id = entry.request_id
         claimed = _Entry(request_id, digest, time.time() + self._claim_s)
         sequence = await self.write(subject, _encoder.encode(claimed), sequence, {})
-        return Claim(self, subject, claimed, sequence)
+        return Claim(self, subject, claimed, sequence, taken_over=taken_over)
 
     async def _read(self, subject: str) -> tuple[_Entry | None, int]:
         try:

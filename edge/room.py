@@ -78,8 +78,12 @@ class Room:
         try:
             async with asyncio.timeout(until - began):
                 await place.turn
-        except TimeoutError:
-            raise self._full() from None
+        except BaseException as error:
+            if place.turn.done() and not place.turn.cancelled():
+                self.release()  # its turn came as it left: it is the next one's
+            if isinstance(error, TimeoutError):
+                raise self._full() from None
+            raise
         finally:
             place.waited_s += time.time() - began
             if place in self._line:

@@ -55,11 +55,17 @@ def measure_batches(model: Model, task: Task) -> Iterator[Measured]:
                 break
 
 
-def measure_slots(model: Generator, task: Task) -> Iterator[Measured]:
-    """Time steps of texts that are written side by side, once their inputs are read."""
+def measure_slots(load: Callable[[int], Generator], task: Task) -> Iterator[Measured]:
+    """Time steps of texts that are written side by side, once their inputs are read.
+
+    Args:
+        load: Gives the model with so many slots: its steps are as wide as it has slots.
+        task: One that it does.
+    """
     words = WORDS[1]
-    prepared = _prepared(model, task, words)
     for size in SIDE_BY_SIDE:
+        model = load(size)
+        prepared = _prepared(model, task, words)
         drafts = [model.join(prepared) for _ in range(size)]
         reading = True
         while reading:
@@ -75,6 +81,7 @@ def measure_slots(model: Generator, task: Task) -> Iterator[Measured]:
         yield Measured(words, size, size, 1_000 * seconds)
         if seconds > ENOUGH_S:
             break
+        del model, drafts  # the device may have no room for two
 
 
 def choose(measured: Sequence[Measured]) -> list[Measured]:

@@ -52,17 +52,25 @@ def tune_models(
 def _measure(declared: ModelDeclared) -> Mapping[str, int]:
     from inference import tune  # noqa: PLC0415 - the other commands do without
     from inference.models import load  # noqa: PLC0415 - brings torch along
-    from inference.models.model import Generator  # noqa: PLC0415
+    from inference.models.model import Generator, Model  # noqa: PLC0415
 
-    limits = replace(declared.limits, batch_tokens=UNBOUNDED)
-    model = load(replace(declared, limits=limits))
+    def loaded(slots: int) -> Model | Generator:
+        limits = replace(declared.limits, batch_tokens=UNBOUNDED, slots=slots)
+        return load(replace(declared, limits=limits))
+
+    def generator(slots: int) -> Generator:
+        model = loaded(slots)
+        assert isinstance(model, Generator)
+        return model
+
     task = all_tasks()[declared.tasks[0]]
+    model = loaded(1)
     generates = isinstance(model, Generator)
-    measured = list(
-        tune.measure_slots(model, task)
-        if isinstance(model, Generator)
-        else tune.measure_batches(model, task)
-    )
+    if isinstance(model, Generator):
+        del model  # the device may have no room for two
+        measured = list(tune.measure_slots(generator, task))
+    else:
+        measured = list(tune.measure_batches(model, task))
     marked = tune.choose(measured)
     found = {"slots" if generates else "batch_tokens": tune.limit(marked)}
     print(f"\n{declared.name}, {task.name}, on {declared.device}")

@@ -130,3 +130,26 @@ async def test_a_dead_edges_claim_expires_and_keeps_its_id(nats: Client) -> None
     await dead.complete(b"too late")  # it was not dead: its answer is not the one that counts
     await taken_over.complete(b"the answer")
     assert await store.begin(account, "k", b"asked", new_id()) == b"the answer"
+
+
+async def test_who_took_a_claim_over_and_fails_leaves_its_id_to_the_next(nats: Client) -> None:
+    """The dead edge may have metered under it: under another one it would be billed twice."""
+    await streams.prepare(nats, streams.Sizes())
+    direct = Direct(nats)
+    await direct.start()
+    account, first_id, own_id = uuid4(), new_id(), new_id()
+    store = Idempotency(nats, direct, claim_s=0.0)
+    await store.begin(account, "k", b"asked", first_id)
+
+    for _ in range(2):
+        taken_over = await store.begin(account, "k", b"asked", new_id())
+        assert isinstance(taken_over, Claim)
+        assert taken_over.request_id == first_id
+        await taken_over.release()
+
+    own = await store.begin(account, "another", b"asked", own_id)
+    assert isinstance(own, Claim)
+    await own.release()
+    anew = await store.begin(account, "another", b"something else", new_id())
+    assert isinstance(anew, Claim)
+    assert anew.request_id != own_id

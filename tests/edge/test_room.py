@@ -119,6 +119,20 @@ async def test_who_leaves_takes_nobodys_turn() -> None:
     assert line.order == ["b", "c"]
 
 
+@pytest.mark.usefixtures("slow_clock")
+async def test_the_turn_of_who_leaves_as_it_comes_is_the_next_ones() -> None:
+    line = Line()
+    for name in "ab":
+        await line.join(name)
+
+    line.room.release()
+    line.tasks["a"].cancel()
+    await line.went_on("b")
+
+    assert line.order == ["b"]
+    await line.empty()
+
+
 async def test_one_goes_on_when_a_worker_expects_room_though_no_answer_came() -> None:
     line = Line(busy=Busy(queued=1, wait_ms=1.0))
     for name in "abc":

@@ -309,6 +309,31 @@ async def test_a_caller_that_leaves_stops_the_worker_and_pays_by_its_plan(
             assert (await client.get("/v1/limits")).json()["data"][0]["used"] == 0
 
 
+async def test_a_caller_that_leaves_though_it_has_sent_more_ahead_stops_the_worker(
+    streaming: tuple[Edge, Writer],
+) -> None:
+    edge, writer = streaming
+
+    async def script(message: Msg, ask: Ask) -> None:
+        while ask.request_id not in writer.cancelled:
+            await writer.say(message, "more")
+            await asyncio.sleep(0.01)
+
+    writer.script = script
+    body = json.dumps(BODY)
+    request = (
+        f"POST {PATH} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {edge.api_key}\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n{body}"
+    )
+    reader, caller = await asyncio.open_connection("127.0.0.1", edge.port)
+    caller.write(2 * request.encode())
+    await reader.readuntil(b"more")
+    caller.transport.abort()
+
+    await until(lambda: writer.cancelled)
+    assert len(writer.asked) == 1  # what it had sent ahead is not begun
+
+
 async def test_a_budget_ends_a_stream_in_the_middle_and_says_so(
     streaming: tuple[Edge, Writer], ledger: Connection
 ) -> None:

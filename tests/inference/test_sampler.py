@@ -65,3 +65,12 @@ def test_what_is_not_allowed_is_not_chosen_and_none_if_nothing_is() -> None:
 
     assert sampler.choose(torch.tensor([1.0, 2, 3, 9]), [], lambda token: token != 2) == 1
     assert sampler.choose(torch.tensor([1.0, 2, 3, 9]), [], lambda _: False) is None
+
+
+@pytest.mark.parametrize("tiny", [1e-320, 1e-46, 1e-39])
+def test_the_smallest_temperature_and_top_p_leave_the_likeliest(tiny: float) -> None:
+    """They are no numbers of float32, which is what scores are."""
+    scores = [1.0, 3.0, 2.0]
+
+    assert set(choose(replace(LUCKY, temperature=tiny), scores, times=9)) == {1}
+    assert set(choose(replace(LUCKY, top_p=tiny), scores, times=9)) == {1}

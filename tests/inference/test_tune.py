@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from hypothesis import given
@@ -12,7 +13,7 @@ from deploy.commands.tune import write_limits
 from events.models import Limits, read_models
 from events.tasks import echo, generation
 from inference.models import load
-from inference.models.model import Generator
+from inference.models.model import Advance, Generator
 from inference.tune import (
     SIDE_BY_SIDE,
     WITHIN,
@@ -24,7 +25,7 @@ from inference.tune import (
     measure_slots,
 )
 from tests.inference.conftest import MODELS_FILE
-from tests.inference.scribe import Scribe
+from tests.inference.scribe import Draft, Scribe
 
 measured = st.lists(
     st.builds(
@@ -80,8 +81,20 @@ def test_batches_of_each_length_and_size_are_measured() -> None:
     assert all(one.tokens == one.words * one.side_by_side for one in rows)
 
 
+class Narrow(Scribe):
+    """A scribe that has no more slots than it was loaded with, as real generators."""
+
+    def __init__(self, slots: int) -> None:
+        super().__init__()
+        self._slots = slots
+
+    def step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
+        assert len(drafts) <= self._slots
+        return super().step(drafts)
+
+
 def test_steps_side_by_side_are_measured() -> None:
-    rows = list(measure_slots(Scribe(), generation.TASK))
+    rows = list(measure_slots(Narrow, generation.TASK))
 
     assert [one.tokens for one in rows] == [one.side_by_side for one in rows] == [*SIDE_BY_SIDE]
 

@@ -1,6 +1,6 @@
-"""Streams through several edges, of which one dies.
+"""Streams through several edges, of which one dies, or their worker does.
 
-The worker says a token every ten milliseconds; what is billed is read from the stream.
+A worker says a token every ten milliseconds; what is billed is read from the stream.
 """
 
 import asyncio
@@ -18,14 +18,16 @@ from msgspec import Struct, field
 from nats.aio.client import Client
 
 from events import streams, usage
+from events.inference import WINDOW
 from events.usage import UsageVoided
 from ledger.db import Connection
 from tests.system.fleet import Customer, EdgeProcess, Fleet, fleet
+from tests.system.scribe import a_worker
 from tests.system.system import sabotaged
 from tests.waiting import PATIENCE_S, until
 
 PATH = "/v1/counted/generation"
-BODY = {"text": "more", "stream": True}
+ENDLESS = "on " * 30_000  # words, that a scribe copies
 BUDGET = 1_000  # tokens
 PLANS = f"""
 [[plan]]
@@ -49,10 +51,13 @@ class Read(Struct):
     times: list[float] = field(default_factory=list)  # of its pieces
     end: dict[str, object] | None = None
 
-    async def go(self, edge: EdgeProcess, customer: Customer) -> None:
+    async def go(
+        self, edge: EdgeProcess, customer: Customer, path: str = PATH, text: str = "more"
+    ) -> None:
+        body = {"text": text, "stream": True}
         async with (
             httpx.AsyncClient(timeout=PATIENCE_S, headers=customer.headers) as client,
-            client.stream("POST", edge.url + PATH, json=BODY) as response,
+            client.stream("POST", edge.url + path, json=body) as response,
         ):
             if response.status_code != 200:
                 return
@@ -118,6 +123,30 @@ async def test_control_an_edge_that_meters_at_the_end_is_found_out(
         assert all(billed[_id(read)] == len(read.times) for read in alive)
 
 
+async def test_streams_whose_worker_is_killed_end_with_an_error_and_are_billed_as_delivered(
+    start: Start, nats_url: str, tmp_path: Path
+) -> None:
+    async with start(1) as one:
+        reads = await _kill_the_worker(one, nats_url, tmp_path)
+        billed = await _billed(one.worker.nats)
+
+        for read in reads:
+            assert read.end is not None
+            assert read.end["code"] == "worker_gone"
+            assert read.end["request_id"] == str(read.request_id)
+            assert billed[_id(read)] == len(read.times)
+
+
+async def test_control_an_edge_that_bills_only_whole_streams_is_found_out(
+    start: Start, nats_url: str, tmp_path: Path
+) -> None:
+    async with start(1, **sabotaged(tmp_path, "bill_only_whole_streams")) as one:
+        reads = await _kill_the_worker(one, nats_url, tmp_path)
+        billed = await _billed(one.worker.nats)
+
+        assert [billed[_id(read)] for read in reads] == [0] * len(reads)
+
+
 async def test_streams_through_all_edges_spend_a_budget_to_its_end_and_never_beyond(
     start: Start,
 ) -> None:
@@ -151,6 +180,26 @@ async def _kill_under_streams(two: Fleet) -> tuple[Sequence[Read], Sequence[Read
         killed_at = time.monotonic()
         await two.edges[0].kill()
     return reads[::2], reads[1::2], killed_at
+
+
+async def _kill_the_worker(one: Fleet, nats_url: str, folder: Path) -> Sequence[Read]:
+    """Streams to their end, whose worker is killed in the midst of them."""
+    edge, customer = one.edges[0], await one.customer("default")
+
+    async def listed() -> bool:
+        async with httpx.AsyncClient() as client:
+            return '"scribe"' in (await client.get(f"{edge.url}/v1/models")).text
+
+    reads = [Read() for _ in range(3)]
+    async with a_worker(nats_url, folder) as worker:
+        await until(listed)
+        async with asyncio.TaskGroup() as tasks:
+            for read in reads:
+                tasks.create_task(read.go(edge, customer, "/v1/scribe/generation", ENDLESS))
+            await until(lambda: all(len(read.times) > 2 * WINDOW for read in reads))
+            worker.kill()
+    assert all(len(read.times) < len(ENDLESS.split()) for read in reads)
+    return reads
 
 
 def _id(read: Read) -> UUID:

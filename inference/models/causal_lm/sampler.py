@@ -8,6 +8,7 @@ from msgspec import Struct
 from torch import Tensor
 
 _TRIES: Final = 64  # tokens that may be turned down before the text is ended instead
+_COLD: Final = 1e-6  # below it float32 would divide by nothing, and the likeliest is all there is
 
 
 class Choice(Struct, frozen=True, kw_only=True):
@@ -71,7 +72,7 @@ class Sampler:
 
     def _pick(self, scores: Tensor) -> int:
         choice = self._choice
-        if choice.temperature == 0:
+        if choice.temperature < _COLD:
             return int(scores.argmax())
         of_all = choice.top_k == 0 and choice.top_p == 1
         tokens = None
@@ -81,6 +82,7 @@ class Sampler:
         chances = ((scores - scores.max()) / choice.temperature).softmax(0)
         if choice.top_p < 1:
             likelier = chances.cumsum(0) - chances  # sorted: what all before it add up to
+            likelier[0] = -1  # the likeliest stays, however small `top_p`
             chances[likelier >= choice.top_p] = 0
         picked = int(chances.multinomial(1, generator=self._generator))
         return picked if tokens is None else int(tokens[picked])

@@ -23,6 +23,7 @@ _STEM: Final = 5  # letters by which words count as the same: open, opens, opene
 _SIGNS: Final = "$€£#%°"  # that belong to the number beside them
 _STOPS: Final = (".", "!", "?", ";")  # end a sentence where a space or nothing follows
 _SPACE: Final = re.compile(r"\s")
+_WRITTEN: Final = re.compile(r"\S")
 _WORD: Final = re.compile(r"\w+")
 _SENTENCE: Final = re.compile(r"[.!?]\s+|\n\n\s*|$")
 _SHORT: Final = re.compile(r"\b[A-Z]\w{0,2}$")  # J. K. Rowling, Dr. Who: no sentence ends there
@@ -53,6 +54,7 @@ class Passage:
         encoded = tokenizer.encode(" " + _SPACE.sub(" ", text))  # a line's end is a space, too
         self.tokens: Sequence[int] = encoded.ids
         self._ranges = [(max(0, start - 1), end - 1) for start, end in encoded.offsets]
+        self._written = [found.start() for found in _WRITTEN.finditer(text)]
         starts = [at for at in range(len(self.tokens)) if self._may_start(at)]
         asked = {_stem(word) for word in _WORD.findall(question)}
         new = [at for at in starts if self._names(at, besides=asked)]
@@ -97,10 +99,9 @@ class Passage:
 
     def _word(self, at: int) -> int:
         """Where the word begins that token `at` begins; digits have their space before them."""
-        start = self._ranges[at][0]
-        while self._text[start : start + 1].isspace():
-            start += 1
-        return start
+        # not by walking: each of a thousand tokens of space would walk to the next word
+        found = bisect_left(self._written, self._ranges[at][0])
+        return self._written[found] if found < len(self._written) else len(self._text)
 
     def _may_start(self, at: int) -> bool:
         start = self._word(at)

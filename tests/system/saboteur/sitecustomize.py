@@ -80,6 +80,23 @@ def meter_streams_at_their_end() -> None:
     stream.PART_S = WAITING_S  # type: ignore[misc]
 
 
+def bill_only_whole_streams() -> None:
+    """The edge meters a stream at its end, if that is a good one."""
+    from edge.errors import EdgeError  # noqa: PLC0415
+    from edge.stream import Stream  # noqa: PLC0415
+    from events.usage import NOTHING  # noqa: PLC0415
+
+    meter_streams_at_their_end()
+    last = Stream._last  # noqa: SLF001 - there is no public way to break it
+
+    async def last_of_whole(self: Stream, end: Any) -> bytes:
+        if isinstance(end, EdgeError):
+            self._delivered = NOTHING
+        return await last(self, end)
+
+    Stream._last = last_of_whole  # type: ignore[method-assign]  # noqa: SLF001 - likewise
+
+
 def hang_in_the_model() -> None:
     """A worker's model never comes back."""
     from inference.models.echo import Echo  # noqa: PLC0415

@@ -56,8 +56,9 @@ class Room:
         return Place(next(self._numbers), priority)
 
     def hear(self, busy: Busy) -> None:
-        """Note what a full worker said of itself."""
-        self._said = busy
+        """Note what a full worker said of itself; one that leaves has nothing to say of others."""
+        if busy.queued:
+            self._said = busy
 
     async def wait(self, place: Place, *, until: float) -> None:
         """Return when it is this one's turn to ask.

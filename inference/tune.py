@@ -1,5 +1,6 @@
 """How much of its device a model should be given at a time: batch sizes against latency."""
 
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ ENOUGH_S: Final = 2.0  # larger batches are not tried where one takes as long
 TIMES: Final = 3  # of which the median counts
 STEPS: Final = 8
 WITHIN: Final = 0.95  # of the best throughput: what is left costs latency and gains little
+SLOWER: Final = 3.0  # a step may be than that of a text alone: all slots are paid for by each text
 
 _VOCABULARY: Final = ("the", "old", "gate", "keeper", "counts", "each", "coin", "twice", "a", "day")
 _FIELDS: Final = ("text", "context", "input")  # that a task calls what is read
@@ -84,13 +86,19 @@ def measure_slots(load: Callable[[int], Generator], task: Task) -> Iterator[Meas
         del model, drafts  # the device may have no room for two
 
 
-def choose(measured: Sequence[Measured]) -> list[Measured]:
-    """Mark, for each length, the smallest size within 5 % of the best throughput."""
+def choose(measured: Sequence[Measured], *, slower: float = math.inf) -> list[Measured]:
+    """Mark, for each length, the smallest size within 5 % of the best throughput.
+
+    Args:
+        measured: Smaller sizes first.
+        slower: What takes so many times as long as the smallest size is out of the question.
+    """
     marked = []
     for words in dict.fromkeys(one.words for one in measured):
         of_length = [one for one in measured if one.words == words]
-        enough = WITHIN * max(one.rate for one in of_length)
-        best = next(one for one in of_length if one.rate >= enough)
+        bearable = [one for one in of_length if one.ms <= slower * of_length[0].ms]
+        enough = WITHIN * max(one.rate for one in bearable)
+        best = next(one for one in bearable if one.rate >= enough)
         marked += [replace(one, chosen=one is best) for one in of_length]
     return marked
 

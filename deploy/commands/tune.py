@@ -1,5 +1,6 @@
 """`tollgate models tune`: limits for the device at hand, measured and written down."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final
@@ -31,8 +32,9 @@ def tune_models(
     """Measure batch size against latency on this machine, and write the limits down.
 
     Chosen is, for texts of each length, the smallest batch within 5 % of the best throughput,
-    and of these the one of most tokens (`batch_tokens`); of a generator, the smallest number of
-    texts side by side (`slots`). Let nothing else run meanwhile. Workers read it when they start.
+    and of these the one of most tokens (`batch_tokens`); of a generator, the number of texts side
+    by side (`slots`), among those whose step takes three times that of a text alone at most. Let
+    nothing else run meanwhile. Workers read it when they start.
     """
     settings = read_settings(ModelsSettings, environment_for_commands())
     if not settings.models_file:
@@ -71,7 +73,7 @@ def _measure(declared: ModelDeclared) -> Mapping[str, int]:
         measured = list(tune.measure_slots(generator, task))
     else:
         measured = list(tune.measure_batches(model, task))
-    marked = tune.choose(measured)
+    marked = tune.choose(measured, slower=tune.SLOWER if generates else math.inf)
     found = {"slots" if generates else "batch_tokens": tune.limit(marked)}
     print(f"\n{declared.name}, {task.name}, on {declared.device}")
     show_table(

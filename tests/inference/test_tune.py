@@ -56,6 +56,14 @@ def test_the_smallest_batch_is_chosen_that_gains_nearly_all_there_is_to_gain() -
     assert limit(marked) == 40
 
 
+def test_what_would_make_each_text_too_slow_is_not_chosen() -> None:
+    steps = [Measured(32, n, n, ms) for n, ms in ((1, 40.0), (8, 70.0), (16, 119.0), (32, 200.0))]
+
+    marked = choose(steps, slower=3.0)
+
+    assert [one.side_by_side for one in marked if one.chosen] == [16]
+
+
 @given(measured)
 def test_what_is_chosen_is_within_the_rule_and_nothing_smaller_is(rows: list[Measured]) -> None:
     marked = choose(rows)

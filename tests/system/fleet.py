@@ -89,7 +89,13 @@ class CountingWorker:
             task.add_done_callback(self._held.discard)
 
     async def _answer(self, message: Msg, ask: Ask) -> None:
-        await self.open.wait()
+        while not self.open.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(inference.HEARTBEAT_S):
+                    await self.open.wait()
+                    break
+            with suppress(Exception):  # as below
+                await message.respond(inference.encode(inference.Working()))
         answer = Answered(ask.input, Quantities(input_words=3), Timing())
         with suppress(Exception):  # the broker is away: the edge will have noticed
             await message.respond(inference.encode(answer))

@@ -218,6 +218,7 @@ async def test_models_lists_what_is_declared_and_what_runs(client: httpx.AsyncCl
     assert {model["id"]: model["running"] for model in models} == {
         "en_core_web_sm": True,
         "all-MiniLM-L6-v2": True,
+        "py3langid": True,
         "SmolLM2-135M-Instruct": True,
         "echo": True,
     }

@@ -10,6 +10,7 @@ from tests.bench.fold import measure_fold
 from tests.bench.generation import measure_generation
 from tests.bench.gpu import measure_gpu
 from tests.bench.metering import measure_metering
+from tests.bench.mirror import measure_mirror
 from tests.bench.outage import measure_outage
 from tests.bench.questions import measure_questions
 from tests.bench.revocation import measure_revocation
@@ -34,6 +35,7 @@ asyncio.run(measure_metering())
 asyncio.run(measure_intake())
 asyncio.run(measure_entitlements())
 asyncio.run(measure_reconciliation())
+asyncio.run(measure_mirror())
 asyncio.run(measure_streams())
 measure_questions()
 asyncio.run(measure_gpu())

@@ -20,9 +20,23 @@ request = function()
   next_one = next_one % #headers + 1
   return wrk.format("POST", "{path}", headers[next_one], '{body}')
 end
+"""
+EACH: Final = """
+local requests, next_one = {{}}, 0
+for line in io.lines("{lines}") do
+  local value, body = line:match("^(%S+) (.*)$")
+  local headers = {{ ["Content-Type"] = "application/json", ["{header}"] = value }}
+  requests[#requests + 1] = {{ headers, body }}
+end
+request = function()
+  next_one = next_one % #requests + 1
+  return wrk.format("POST", "{path}", requests[next_one][1], requests[next_one][2])
+end
+"""
+SUMMARY: Final = """
 done = function(summary, latency, _)
   io.write(string.format(
-    '\\n{{"completed": %d, "refused": %d, "broken": %d, "seconds": %f, "p50": %f, "p99": %f}}\\n',
+    '\\n{"completed": %d, "refused": %d, "broken": %d, "seconds": %f, "p50": %f, "p99": %f}\\n',
     summary.requests, summary.errors.status,
     summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout,
     summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3))
@@ -72,7 +86,18 @@ def posting(
     ]
     quoted = ", ".join(f"{{ {table} }}" for table in tables)
     file = folder / f"{name}.lua"
-    file.write_text(SCRIPT.format(headers=quoted, path=path, body=body))
+    file.write_text(SCRIPT.format(headers=quoted, path=path, body=body) + SUMMARY)
+    return file
+
+
+def posting_each(
+    folder: Path, name: str, *, header: str, requests: Sequence[tuple[str, bytes]], path: str
+) -> Path:
+    """Requests of wrk's, one after the other: a header's value without spaces, and a body."""
+    lines = folder / f"{name}.txt"
+    lines.write_bytes(b"".join(b"%s %s\n" % (value.encode(), body) for value, body in requests))
+    file = folder / f"{name}.lua"
+    file.write_text(EACH.format(lines=lines, header=header, path=path) + SUMMARY)
     return file
 
 

@@ -10,17 +10,7 @@ SELECT
         SELECT count(*) FROM stripe_objects
         WHERE type = 'subscription' AND customer = accounts.stripe_customer AND deleted
     ) AS ended,
-    (
-        SELECT object
-        FROM stripe_objects
-        WHERE type = 'subscription' AND customer = accounts.stripe_customer
-        ORDER BY
-            deleted,
-            object ->> 'status' IN ('canceled', 'incomplete', 'incomplete_expired'),
-            (object ->> 'created')::bigint DESC,
-            stripe_objects.id
-        LIMIT 1
-    ) AS subscription
+    (SELECT stripe_subscription FROM customers WHERE account_id = accounts.id) AS subscription
 FROM accounts
 WHERE id = $1;
 

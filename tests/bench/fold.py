@@ -5,10 +5,8 @@ a service does that commits each event by itself.
 """
 
 import asyncio
-import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,6 +26,7 @@ from events.ids import new_id
 from events.usage import Numbered, Quantities, Usage, UsageEvent
 from ledger.migrate import migrate
 from ledger.usage import fold_usage
+from tests.bench.draining import drain
 from tests.bench.table import print_table
 
 EVENTS: Final = 1_000_000
@@ -187,30 +186,13 @@ async def _from_stream(nats_url: str, database_url: str, consumers: int) -> floa
         await client.jetstream().delete_consumer(streams.USAGE, "usage_fold")
     await client.close()
     connection = await asyncpg.connect(database_url)
-    environment = {
-        **os.environ,
-        "TOLLGATE_NATS_URL": nats_url,
-        "TOLLGATE_DATABASE_URL": database_url,
-    }
-    processes = [
-        await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "deploy.cli", "consume", env=environment
-        )
-        for _ in range(consumers)
-    ]
-    try:
-        count, query = 0, "SELECT coalesce(sum(requests), 0)::int FROM usage_totals"
-        while not (count := await connection.fetchval(query)):
-            await asyncio.sleep(0.005)
-        started, first = time.perf_counter(), count
-        while (count := await connection.fetchval(query)) < EVENTS:
-            await asyncio.sleep(0.05)
-        rate: float = (EVENTS - first) / (time.perf_counter() - started)
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            await process.wait()
+    rate = await drain(
+        connection,
+        "SELECT coalesce(sum(requests), 0)::int FROM usage_totals",
+        {"TOLLGATE_NATS_URL": nats_url, "TOLLGATE_DATABASE_URL": database_url},
+        consumers=consumers,
+        events=EVENTS,
+    )
     await _check(connection)
     await connection.close()
     return rate

@@ -6,10 +6,8 @@ the account's plan follows from it in the same transaction.
 
 import asyncio
 import json
-import os
 import random
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -27,6 +25,7 @@ from events import broker, streams, stripe
 from events.ids import new_id
 from ledger.api_keys import find_keys
 from ledger.migrate import migrate
+from tests.bench.draining import drain
 from tests.bench.table import print_table
 
 EVENTS: Final = 40_000
@@ -161,35 +160,18 @@ async def _from_stream(nats_url: str, database_url: str, home: Path, consumers: 
         "INSERT INTO accounts (id, name, stripe_customer) "
         f"SELECT md5(n::text)::uuid, '', 'cus_' || n FROM generate_series(0, {CUSTOMERS - 1}) AS n"
     )
-    environment = {
-        **os.environ,
-        "TOLLGATE_NATS_URL": nats_url,
-        "TOLLGATE_DATABASE_URL": database_url,
-        "TOLLGATE_PLANS_FILE": str(home / "plans.toml"),
-        "TOLLGATE_STRIPE_WORKERS": "1",
-    }
-    processes = [
-        await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "deploy.cli", "consume"),
-            env=environment,
-            stdout=asyncio.subprocess.DEVNULL,  # a line for each plan that follows
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        for _ in range(consumers)
-    ]
-    try:
-        count, query = 0, "SELECT count(*) FROM stripe_events"
-        while not (count := await connection.fetchval(query)):
-            await asyncio.sleep(0.005)
-        started, first = time.perf_counter(), count
-        while (count := await connection.fetchval(query)) < EVENTS:
-            await asyncio.sleep(0.1)
-        rate: float = (EVENTS - first) / (time.perf_counter() - started)
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            await process.wait()
+    rate = await drain(
+        connection,
+        "SELECT count(*) FROM stripe_events",
+        {
+            "TOLLGATE_NATS_URL": nats_url,
+            "TOLLGATE_DATABASE_URL": database_url,
+            "TOLLGATE_PLANS_FILE": str(home / "plans.toml"),
+            "TOLLGATE_STRIPE_WORKERS": "1",
+        },
+        consumers=consumers,
+        events=EVENTS,
+    )
     plans = await connection.fetchval("SELECT count(*) FROM accounts WHERE stripe_plan = 'pro'")
     assert plans > CUSTOMERS // 2, plans
     await connection.close()

@@ -17,9 +17,10 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge import metrics, problem
 from edge.asgi import Answer, CallerGone, respond
+from edge.called import called
 from edge.errors import EdgeError, Internal
 from edge.gate import TASK, GateRoute, is_gate
-from edge.route import InferenceRoute, called
+from edge.route import InferenceRoute
 from edge.stream import Stream
 from events.ids import new_id
 

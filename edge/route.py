@@ -1,11 +1,9 @@
 """The inference route: one request from its first byte to its metered answer."""
 
-import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
-from urllib.parse import unquote
 from uuid import UUID
 
 from litestar.types import Receive, Scope
@@ -15,6 +13,7 @@ from msgspec.structs import replace
 from edge.admission import Admission, Admitted, Reservation
 from edge.asgi import Answer, Presence, header, read_body
 from edge.auth import Caller, Keys
+from edge.called import Called
 from edge.catalogue import Catalogue
 from edge.endpoint import Endpoint, Perspective
 from edge.errors import EdgeError, InvalidParameter, MethodNotAllowed, UnknownTask
@@ -25,47 +24,12 @@ from edge.metering import Meter
 from edge.stream import Going, Stream
 from edge.workers import Workers, require_shape
 from events.inference import Ask, Timing
-from events.models import LANGUAGE, RESERVED
 from events.tasks import Task
 from events.tasks.task import StreamedInput
 from events.usage import NOTHING, Quantities, Usage
 
 UNKNOWN: Final = "unknown_task"  # one label for all tasks that there are not
 OPENING: Final = 16  # of what a stream gives, held before it begins
-
-_LANGUAGE: Final = re.compile(LANGUAGE)
-
-
-class Called(Struct, frozen=True):
-    """The model and the task that a path names, and the language, if it names one."""
-
-    model: str
-    task: str
-    language: str = ""
-
-
-def called(raw_path: bytes) -> Called | None:
-    """What ``/v1/{model}/{task}`` calls for.
-
-    The same may lie below ``/v1/gpu/``, and below a language: ``/v1/gpu/fr/{model}/{task}``.
-
-    Args:
-        raw_path: As sent, so that an encoded slash is part of a name.
-
-    Returns:
-        None where the path is not of this form, or its first segment means something else.
-    """
-    match raw_path.decode("latin-1").split("/"):
-        case ["", "v1", "gpu", model, task] | ["", "v1", model, task]:
-            language = ""
-        case ["", "v1", "gpu", language, model, task] | ["", "v1", language, model, task]:
-            if language in RESERVED or not _LANGUAGE.match(language):
-                return None
-        case _:
-            return None
-    if model in RESERVED or not model or not task:
-        return None
-    return Called(unquote(model), unquote(task), language)
 
 
 class _Call(Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ from litestar.types import Guard
 from msgspec import Struct
 
 from edge import auth
+from edge.errors import EdgeError
 from edge.settings import Settings
 from events.tasks import Task
 
@@ -50,6 +51,8 @@ API: Final = Service.API
 INTERNAL: Final = Service.INTERNAL
 WEBHOOKS: Final = Service.WEBHOOKS
 
+JSON: Final = "application/json"
+
 
 class Endpoint(Struct, frozen=True, kw_only=True):
     """One route and what is said about it."""
@@ -63,6 +66,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     task: Task | None = None  # an inference endpoint has a task, any other a handler
     handler: Callable[..., Any] | None = None
     status_code: int = 200
+    raises: Collection[type[EdgeError]] = ()  # besides what the frame refuses
+    media_types: Sequence[str] = (JSON,)  # of a success
 
 
 def inference(
@@ -93,6 +98,8 @@ def route(
     perspective: Perspective,
     services: Collection[Service],
     status_code: int = 200,
+    raises: Collection[type[EdgeError]] = (),
+    media_types: Sequence[str] = (JSON,),
 ) -> Endpoint:
     """Declare a route with a handler of its own.
 
@@ -105,6 +112,9 @@ def route(
         perspective: On whose behalf. An ``Application`` handler may ask for `caller`.
         services: The doors through which it is reachable.
         status_code: Of a success.
+        raises: The errors that the handler answers with, for the documentation; what the
+            frame refuses for all handlers (`edge/refusals.py`) is not among them.
+        media_types: Of a success, likewise.
     """
     return Endpoint(
         name=handler.__name__,
@@ -115,6 +125,8 @@ def route(
         method=method,
         handler=handler,
         status_code=status_code,
+        raises=raises,
+        media_types=media_types,
     )
 
 

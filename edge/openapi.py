@@ -6,14 +6,15 @@ so have one description.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_type_hints
 
 import msgspec
 from litestar import Litestar
 
 from edge import sse
-from edge.endpoint import Endpoint, Perspective
-from edge.problem import MEDIA_TYPE, Problem
+from edge.endpoint import JSON, Endpoint, Perspective
+from edge.problem import Problem
+from edge.refusals import refusals
 from edge.stream import StreamEnd
 from events.tasks import Task
 
@@ -32,18 +33,15 @@ _SECURITY: Final[Mapping[Perspective, Any]] = {
     Perspective.APPLICATION: [{"api_key": []}],
     Perspective.ADMIN: [{"admin_token": []}],
 }
+_TEXT: Final = {"schema": {"type": "string"}}
 _METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
 
 _REQUEST_ID: Final = {
     "X-Request-Id": {
         "description": "Of this request, in logs, usage events and errors.",
+        "required": True,
         "schema": {"type": "string", "format": "uuid"},
     }
-}
-_ERROR: Final = {
-    "description": "What is wrong, and what to do about it.",
-    "headers": _REQUEST_ID,
-    "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="Problem")}}},
 }
 
 
@@ -89,19 +87,24 @@ def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
         del responses[status]
     for response in responses.values():
         response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
-    responses["default"] = _ERROR
+        if endpoint.task is None and "content" in response:
+            (schema,) = response["content"].values()
+            response["content"] = {
+                media_type: schema if media_type == JSON else _TEXT
+                for media_type in endpoint.media_types
+            }
+    responses.update(refusals(endpoint, operation, _REQUEST_ID))
     operation["security"] = _SECURITY.get(endpoint.perspective, [])
 
 
 def _content(task: Task) -> dict[str, Any]:
     """What a 200 holds: the result, or a stream of its pieces."""
     content: dict[str, Any] = {
-        "application/json": {"schema": {"$ref": REFERENCE.format(name=task.gives.__name__)}}
+        JSON: {"schema": {"$ref": REFERENCE.format(name=task.gives.__name__)}}
     }
     if task.piece is not None:
         content[sse.MEDIA_TYPE] = {
             "schema": {
-                "type": "string",
                 "description": "With `stream`: plain messages, whose data is a "
                 f"`{task.piece.__name__}`; then one event, `end` with a `StreamEnd` or `error` "
                 "with a `Problem`. Without either, the stream was cut off.",
@@ -134,7 +137,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {
+                JSON: {
                     "schema": {"$ref": REFERENCE.format(name=task.takes.__name__)},
                     "example": msgspec.json.decode(task.encode(task.example)),
                 }
@@ -153,10 +156,13 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _schemas(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    """What goes in, which msgspec describes to its last bound, and what comes out of models."""
     types: list[type] = [Problem, StreamEnd]
     for endpoint in endpoints:
         if endpoint.task is not None:
             types += [endpoint.task.takes, endpoint.task.gives]
             types += [endpoint.task.piece] if endpoint.task.piece else []
+        elif body := get_type_hints(endpoint.handler).get("data"):
+            types.append(body)
     _, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
     return components

@@ -94,7 +94,7 @@ class InferenceRoute:
             CallerGone: it hung up, and what it asked for was stopped. Nothing is billed.
         """
         if scope.get("method") != "POST":
-            raise MethodNotAllowed("send a POST with the task's input as JSON")
+            raise MethodNotAllowed("send a POST with the task's input as JSON", allow="POST")
         caller = await self._keys.authenticate(header(scope, b"authorization"))
         try:
             return await self._answer(caller, target, request_id, scope, receive)

@@ -111,6 +111,33 @@ async def _relay(nats: Client, database_url: str) -> None:
 
 
 @asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[int]:
+    """An edge in this process, and its port, until the block ends."""
+    port = free_port()
+    server = Server(
+        uvicorn.Config(
+            create_app(settings),
+            port=port,
+            http="edge.http:Protocol",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            server_header=False,
+        )
+    )
+    task = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not server.started and not task.done():
+                await asyncio.sleep(0.01)
+        yield port
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@asynccontextmanager
 async def running(
     nats: Client, nats_url: str, database_url: str, ledger: Connection, **settings: object
 ) -> AsyncIterator[Edge]:
@@ -129,34 +156,16 @@ async def running(
         publish_timeout_s=PATIENCE_S,
         failures_s=3_600.0,  # those who count events count answers
     )
-    port = free_port()
-    server = Server(
-        uvicorn.Config(
-            create_app(replace(defaults, **settings)),
-            port=port,
-            http="edge.http:Protocol",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            server_header=False,
-        )
-    )
-    serving = asyncio.create_task(server.serve())
     relays = asyncio.create_task(_relay(nats, database_url))
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not server.started and not serving.done():
-                await asyncio.sleep(0.01)
-        yield Edge(
-            url=f"http://127.0.0.1:{port}",
-            port=port,
-            account=account,
-            key=key,
-            api_key=plain,
-            nats=nats,
-        )
+        async with serving(replace(defaults, **settings)) as port:
+            yield Edge(
+                url=f"http://127.0.0.1:{port}",
+                port=port,
+                account=account,
+                key=key,
+                api_key=plain,
+                nats=nats,
+            )
     finally:
         relays.cancel()
-        server.should_exit = True
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving

@@ -6,7 +6,7 @@ so have one description.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, get_type_hints
+from typing import Any, Final
 
 import msgspec
 from litestar import Litestar
@@ -15,10 +15,9 @@ from edge import sse
 from edge.endpoint import JSON, Endpoint, Perspective
 from edge.problem import Problem
 from edge.refusals import refusals
+from edge.schemas import REFERENCE, schemas, types_of
 from edge.stream import StreamEnd
 from events.tasks import Task
-
-REFERENCE: Final = "#/components/schemas/{name}"
 
 SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
     "api_key": {
@@ -62,8 +61,7 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
     document["servers"] = [{"url": root_path.rstrip("/") or "/"}]
     components = document.setdefault("components", {})
     components["securitySchemes"] = SECURITY_SCHEMES
-    schemas = components.setdefault("schemas", {})
-    schemas.update(_schemas(endpoints))
+    components.setdefault("schemas", {}).update(schemas(_types(endpoints)))
 
     declared = {endpoint.name: endpoint for endpoint in endpoints}
     for path, item in list(document["paths"].items()):
@@ -155,14 +153,12 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
     return operation
 
 
-def _schemas(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    """What goes in, which msgspec describes to its last bound, and what comes out of models."""
-    types: list[type] = [Problem, StreamEnd]
+def _types(endpoints: Sequence[Endpoint]) -> Sequence[Any]:
+    types: list[Any] = [Problem, StreamEnd]
     for endpoint in endpoints:
+        if endpoint.handler is not None:
+            types += types_of(endpoint.handler)
         if endpoint.task is not None:
             types += [endpoint.task.takes, endpoint.task.gives]
             types += [endpoint.task.piece] if endpoint.task.piece else []
-        elif body := get_type_hints(endpoint.handler).get("data"):
-            types.append(body)
-    _, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
-    return components
+    return types

@@ -13,8 +13,8 @@ from litestar import Litestar
 
 from edge import sse
 from edge.endpoint import Endpoint, Perspective
+from edge.native import StreamEnd
 from edge.problem import MEDIA_TYPE, Problem
-from edge.stream import StreamEnd
 from events.tasks import Task
 
 REFERENCE: Final = "#/components/schemas/{name}"

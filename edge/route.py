@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 from litestar.types import Receive, Scope
@@ -13,22 +13,21 @@ from msgspec.structs import replace
 from edge.admission import Admission, Admitted, Reservation
 from edge.asgi import Answer, Presence, header, read_body
 from edge.auth import Caller, Keys
-from edge.called import Called
+from edge.called import Called, called
 from edge.catalogue import Catalogue
+from edge.dialect import Asked, Dialect
 from edge.endpoint import Endpoint, Perspective
 from edge.errors import EdgeError, InvalidParameter, MethodNotAllowed, UnknownTask
-from edge.failures import Failures
+from edge.failures import UNKNOWN, Failures
 from edge.idempotency import Idempotency
-from edge.input import decode_input
 from edge.metering import Meter
+from edge.native import Native
 from edge.stream import Going, Stream
 from edge.workers import Workers, require_shape
 from events.inference import Ask, Timing
 from events.tasks import Task
-from events.tasks.task import StreamedInput
 from events.usage import NOTHING, Quantities, Usage
 
-UNKNOWN: Final = "unknown_task"  # one label for all tasks that there are not
 OPENING: Final = 16  # of what a stream gives, held before it begins
 
 
@@ -36,10 +35,7 @@ class _Call(Struct, frozen=True, kw_only=True):
     """A request that is well formed, and whose caller is known."""
 
     caller: Caller
-    target: Called
-    task: Task
-    body: bytes
-    value: Any  # the body, as the task's input type
+    asked: Asked
     traceparent: str | None
     presence: Presence
     started: float  # time.perf_counter(), when its body was there
@@ -75,12 +71,13 @@ class InferenceRoute:
         self._stream_s = stream_s
         self._max_body_bytes = max_body_bytes
 
-    def label(self, target: Called) -> str:
-        """What the metrics call a request."""
-        return target.task if target.task in self._tasks else UNKNOWN
+    def dialect(self, raw_path: bytes) -> Dialect | None:
+        """What is spoken at a path, as it was sent; None where no model is asked there."""
+        target = called(raw_path)
+        return Native(target, self._tasks.get(target.task)) if target else None
 
     async def answer(
-        self, target: Called, request_id: UUID, scope: Scope, receive: Receive
+        self, dialect: Dialect, request_id: UUID, scope: Scope, receive: Receive
     ) -> Answer | Stream:
         """One request's answer; once this returns, its usage event is durable.
 
@@ -96,38 +93,41 @@ class InferenceRoute:
         if scope.get("method") != "POST":
             raise MethodNotAllowed("send a POST with the task's input as JSON")
         caller = await self._keys.authenticate(header(scope, b"authorization"))
+        target = dialect.target
         try:
-            return await self._answer(caller, target, request_id, scope, receive)
+            if target.model:
+                self._require(caller, target)
+            body = await read_body(scope, receive, self._max_body_bytes)
+            asked = dialect.read(body)
+            if not target.model:
+                target = asked.target
+                self._require(caller, target)
+            call = _Call(
+                caller=caller,
+                asked=asked,
+                traceparent=header(scope, b"traceparent"),
+                presence=Presence(scope),
+                started=time.perf_counter(),
+            )
+            return await self._answer(call, body, request_id, scope)
         except EdgeError as error:
-            self._failures.note(caller, target.model, target.task, error)
-            raise
+            self._failures.note(caller, target.model or UNKNOWN, target.task, error)
+            raise dialect.refusal(error) from error.__cause__
 
     async def _answer(
-        self, caller: Caller, target: Called, request_id: UUID, scope: Scope, receive: Receive
+        self, call: "_Call", body: bytes, request_id: UUID, scope: Scope
     ) -> Answer | Stream:
-        task = self._task(target)
-        self._admission.require(caller, target.model, target.task)
-        body = await read_body(scope, receive, self._max_body_bytes)
-        call = _Call(
-            caller=caller,
-            target=target,
-            task=task,
-            body=body,
-            value=decode_input(task, body),
-            traceparent=header(scope, b"traceparent"),
-            presence=Presence(scope),
-            started=time.perf_counter(),
-        )
         key = header(scope, b"idempotency-key")
-        if isinstance(call.value, StreamedInput) and call.value.stream:
+        if call.asked.stream:
             if key is not None:
                 message = "a stream cannot be replayed: leave out `stream`, or the Idempotency-Key"
                 raise InvalidParameter(message, param="Idempotency-Key")
             return await self._stream(call, request_id, header(scope, b"authorization"))
         if key is None:
             return await self._execute(call, request_id)
-        asked = b"\0".join((target.model.encode(), target.task.encode(), body))
-        begun = await self._idempotency.begin(caller.account.id, key, asked, request_id)
+        target = call.asked.target
+        same = b"\0".join((target.model.encode(), target.task.encode(), body))
+        begun = await self._idempotency.begin(call.caller.account.id, key, same, request_id)
         if isinstance(begun, bytes):
             return Answer(begun, [(b"idempotent-replayed", b"true")])
         try:
@@ -142,15 +142,15 @@ class InferenceRoute:
         self, call: "_Call", request_id: UUID, *, metered_as: UUID | None = None
     ) -> Answer:
         """Admit, ask, check, count, meter: in this order."""
-        target, task = call.target, call.task
+        target, task, value = call.asked.target, call.asked.task, call.asked.value
         admitted = await self._admission.admit(
-            call.caller, target.model, target.task, request_id, lambda: task.most(call.value)
+            call.caller, target.model, target.task, request_id, lambda: task.most(value)
         )
         try:
             ask = self._ask_of(call, metered_as or request_id, admitted)
             with _refunding(admitted), call.presence:
                 answered = await self._workers.ask(target.model, target.task, ask)
-                require_shape(
+                result = require_shape(
                     task.decode_result, answered.result, target.model, target.task, "an answer"
                 )
             quantities = admitted.priced(answered.quantities)
@@ -165,7 +165,8 @@ class InferenceRoute:
             admitted.end()
         took_ms = 1_000 * (time.perf_counter() - call.started)
         headers = [_server_timing(answered.timing, took_ms), *admitted.headers()]
-        return Answer(answered.result, headers, metered_as)
+        writer = call.asked.writer(ask.request_id)
+        return Answer(writer.whole(answered.result, result, quantities), headers, metered_as)
 
     async def _stream(self, call: "_Call", request_id: UUID, authorization: str | None) -> Stream:
         """Admit and ask; the rest is done while the stream is delivered.
@@ -173,9 +174,10 @@ class InferenceRoute:
         Only the input and a little of what may come of it are held in advance: a stream
         can be stopped when the budget is.
         """
-        caller, target, task = call.caller, call.target, call.task
+        caller, asked = call.caller, call.asked
+        target, task = asked.target, asked.task
         admitted = await self._admission.admit(
-            caller, target.model, target.task, request_id, lambda: _opening(task.most(call.value))
+            caller, target.model, target.task, request_id, lambda: _opening(task.most(asked.value))
         )
         try:
             with _refunding(admitted), call.presence:
@@ -195,6 +197,7 @@ class InferenceRoute:
 
         going = Going(
             task=task,
+            writer=asked.writer(request_id),
             plan=admitted.plan,
             reservation=reservation,
             price=admitted.priced,
@@ -210,17 +213,17 @@ class InferenceRoute:
             request_id=request_id,
             account_id=call.caller.account.id,
             deadline=time.time() + self._deadline_s,
-            input=call.body,
+            input=call.asked.input,
             priority=admitted.plan.priority,
             traceparent=call.traceparent or "",
         )
 
-    def _task(self, target: Called) -> Task:
+    def _require(self, caller: Caller, target: Called) -> None:
+        """Check that there is what is asked for, and that the caller may have it."""
         self._catalogue.require(target.model, target.task, target.language)
-        task = self._tasks.get(target.task)
-        if task is None:  # a worker announced what this edge does not declare
+        if target.task not in self._tasks:  # a worker announced what this edge does not declare
             raise UnknownTask(f"this edge does not serve {target.task!r}", param="task")
-        return task
+        self._admission.require(caller, target.model, target.task)
 
 
 @contextmanager
@@ -247,8 +250,8 @@ def _fact(
         request_id=request_id,
         account_id=call.caller.account.id,
         key_id=call.caller.key.id,
-        model=call.target.model,
-        task=call.target.task,
+        model=call.asked.target.model,
+        task=call.asked.target.task,
         duration_ms=duration_ms,
         quantities=quantities,
         plan=admitted.plan.name,

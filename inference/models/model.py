@@ -15,7 +15,9 @@ class Prepared(Struct, frozen=True):
 
     width: int  # tokens of its longest row, 1 or more
     data: Any
-    rows: int = 1  # rows of the batch that it takes: a request may bring several texts
+    #: Rows of the batch, or slots of a generator, that it takes: a request may bring several
+    #: texts, or want several.
+    rows: int = 1
 
     @property
     def tokens(self) -> int:
@@ -30,12 +32,20 @@ class Answer(Struct, frozen=True):
     quantities: Quantities
 
 
+class Piece(Struct, frozen=True):
+    """Something that can be said before the whole is finished."""
+
+    said: TaskResult
+    quantities: Quantities  # of the request so far, with this and nothing that comes after it
+
+
 class Advance(Struct, frozen=True):
     """What one step did for one request."""
 
-    piece: TaskResult | None  # what can be said by now and was not; None where nothing can
+    pieces: Sequence[Piece]  # what can be said by now and was not
     quantities: Quantities  # of the request so far; `device_ms` is added later
     tokens: int  # that the step read and wrote for it: its share of the step's time
+    rows: int = 1  # texts of it that go on: so many of the slots it takes from now on
     result: TaskResult | None = None  # the whole, once it is finished
     reason: Literal["stop", "length"] = "stop"  # why it is finished
 
@@ -78,7 +88,9 @@ class Generator(Tokenizes, Protocol):
         """Begin a draft; cheap, for nothing is computed before the next step."""
 
     def step(self, drafts: Sequence[Any]) -> Sequence[Advance | Exception]:
-        """Advance each of up to `Limits.slots` drafts by one token, or by some of its input.
+        """Advance each text by one token, or read some of a draft's input.
+
+        The drafts' rows add up to `Limits.slots` at most.
 
         No draft's text may depend on which others there are. What goes wrong with one
         draft is given in its place. Raising means that no draft was advanced.

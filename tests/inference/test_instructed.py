@@ -64,8 +64,7 @@ def answer(
         advances = model.step([drafts[number] for number in running])
         for number, advance in zip(running, advances, strict=True):
             assert isinstance(advance, Advance)
-            if advance.piece is not None:
-                pieces[number].append(advance.piece.text)  # type: ignore[attr-defined]
+            pieces[number] += [piece.said.text for piece in advance.pieces]  # type: ignore[attr-defined]
             if advance.result is not None:
                 last[number] = advance
                 del drafts[number]

@@ -10,6 +10,7 @@ from torch import Tensor
 from inference.errors import InputRefused
 from inference.models.causal_lm.attention import Plan, Reading, Writing
 from inference.models.causal_lm.cache import Cache, Shelves
+from inference.models.causal_lm.continuation import Continuation
 from inference.models.causal_lm.draft import Computed, Draft
 from inference.models.causal_lm.prompts import Prompts
 from inference.models.causal_lm.request import Request, read_request
@@ -75,7 +76,7 @@ class CausalLM:
             request = self._request(task, value)
         except InputRefused as refused:
             return refused
-        return Prepared(len(request.tokens), request)
+        return Prepared(len(request.tokens), request, rows=len(request.choosers))
 
     def _request(self, task: str, value: Any) -> Request:  # noqa: ANN401 - any task's
         if task != "generation":
@@ -84,12 +85,13 @@ class CausalLM:
             value,
             self._tokenizer.encode(value.text).ids,
             context=self._context,
+            slots=self._slots,
             vocabulary=self._vocabulary,
         )
 
     @torch.inference_mode()
     def join(self, prepared: Prepared) -> Draft:
-        """Begin a text."""
+        """Begin a request's texts."""
         request: Request = prepared.data
         return Draft(request, Cache(self._shelves), self._decoding, self._ends)
 
@@ -105,40 +107,44 @@ class CausalLM:
 
     def _step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
         self._shelves.tidy()
-        writing = [draft for draft in drafts if not draft.reading]
-        computed = dict(zip(writing, self._write(writing), strict=True)) if writing else {}
+        computed = self._write([draft for draft in drafts if not draft.reading])
         left = READ
         for draft in drafts:
             if draft.reading and left > 0:
-                computed[draft] = self._read(draft)
+                computed[draft] = self._read(draft, draft.reading)
                 left -= computed[draft].tokens
         # no draft was changed until here: if something raised, all can be done again
         return [_advance(draft, computed.get(draft)) for draft in drafts]
 
-    def _write(self, drafts: Sequence[Draft]) -> list[Computed]:
-        """One more token of each."""
+    def _write(self, drafts: Sequence[Draft]) -> dict[Draft, Computed]:
+        """One more token of each of their texts."""
+        if not drafts:
+            return {}
         for draft in drafts:
-            draft.cache.reserve(1)
-        padding = [0] * (self._slots - len(drafts))
+            draft.part()
+        texts = [text for draft in drafts for text in draft.going]
+        caches = [_reserved(text) for text in texts]
+        padding = [0] * (self._slots - len(texts))
         scores = self._forward(
-            [draft.unknown(1)[0] for draft in drafts] + padding,
-            [draft.cache.length for draft in drafts] + padding,
-            Writing(
-                [draft.cache for draft in drafts],
-                device=self._device,
-                dtype=self._dtype,
-            ),
+            [text.tokens[-1] for text in texts] + padding,
+            [cache.length for cache in caches] + padding,
+            Writing(caches, device=self._device, dtype=self._dtype),
             keep=self._slots,
         )
-        return [Computed(row, 1) for row in scores[: len(drafts)]]
+        rows = iter(scores)
+        computed = {}
+        for draft in drafts:
+            own = [next(rows) for _ in draft.going]
+            computed[draft] = Computed(own, len(own))
+        return computed
 
-    def _read(self, draft: Draft) -> Computed:
+    def _read(self, draft: Draft, cache: Cache) -> Computed:
         """The next of the input's tokens."""
-        tokens, known = draft.unknown(READ), draft.cache.length
-        positions = list(range(known, known + len(tokens)))
-        draft.cache.reserve(len(tokens))
-        scores = self._forward(tokens, positions, Reading(draft.cache), keep=1)
-        return Computed(scores[0], len(tokens))
+        tokens = list(draft.unread(READ))
+        positions = list(range(cache.length, cache.length + len(tokens)))
+        cache.reserve(len(tokens))
+        scores = self._forward(tokens, positions, Reading(cache), keep=1)
+        return Computed(list(scores), len(tokens))
 
     def _forward(self, tokens: list[int], positions: list[int], plan: Plan, *, keep: int) -> Tensor:
         """Score all V tokens as the next after each of the last `keep`.
@@ -156,6 +162,13 @@ class CausalLM:
         scores = logits.float().cpu()
         scores[:, self._unfit] = -torch.inf
         return scores
+
+
+def _reserved(text: Continuation) -> Cache:
+    """Its cache, with room for one more token."""
+    assert text.cache is not None, "it has one as long as it goes on"
+    text.cache.reserve(1)
+    return text.cache
 
 
 def _advance(draft: Draft, computed: Computed | None) -> Advance | Exception:

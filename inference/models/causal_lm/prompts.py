@@ -156,7 +156,7 @@ class Prompts:
             raise InputRefused(
                 "input_unreadable", "There is no word in the context.", param="context"
             )
-        return replace(request, chooser=partial(SpanChooser, passage, self._answer_ends))
+        return replace(request, choosers=[partial(SpanChooser, passage, self._answer_ends)])
 
     def _request(
         self,
@@ -179,8 +179,8 @@ class Prompts:
             tokens=tokens,
             new_tokens=new_tokens,
             read=read_texts(texts, input_tokens=len(tokens)),
-            chooser=_GREEDY,
-            result=result,
+            choosers=[_GREEDY],
+            result=lambda finished: result(finished[0]),
             strip=True,
         )
 

@@ -15,9 +15,10 @@ from edge import sse
 from edge.endpoint import Endpoint, Perspective
 from edge.native import StreamEnd
 from edge.problem import MEDIA_TYPE, Problem
+from edge.native import StreamEnd
+from edge.problem import MEDIA_TYPE, Problem
+from edge.schemas import REFERENCE, schemas, types_of
 from events.tasks import Task
-
-REFERENCE: Final = "#/components/schemas/{name}"
 
 SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
     "api_key": {
@@ -64,8 +65,7 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
     document["servers"] = [{"url": root_path.rstrip("/") or "/"}]
     components = document.setdefault("components", {})
     components["securitySchemes"] = SECURITY_SCHEMES
-    schemas = components.setdefault("schemas", {})
-    schemas.update(_schemas(endpoints))
+    components.setdefault("schemas", {}).update(schemas(_types(endpoints)))
 
     declared = {endpoint.name: endpoint for endpoint in endpoints}
     for path, item in list(document["paths"].items()):
@@ -152,11 +152,12 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
     return operation
 
 
-def _schemas(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    types: list[type] = [Problem, StreamEnd]
+def _types(endpoints: Sequence[Endpoint]) -> Sequence[Any]:
+    types: list[Any] = [Problem, StreamEnd]
     for endpoint in endpoints:
+        if endpoint.handler is not None:
+            types += types_of(endpoint.handler)
         if endpoint.task is not None:
             types += [endpoint.task.takes, endpoint.task.gives]
             types += [endpoint.task.piece] if endpoint.task.piece else []
-    _, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
-    return components
+    return types

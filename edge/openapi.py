@@ -14,8 +14,7 @@ from litestar import Litestar
 from edge import sse
 from edge.endpoint import Endpoint, Perspective
 from edge.native import StreamEnd
-from edge.problem import MEDIA_TYPE, Problem
-from edge.native import StreamEnd
+from edge.openai.dialect import Dialect
 from edge.problem import MEDIA_TYPE, Problem
 from edge.schemas import REFERENCE, schemas, types_of
 from events.tasks import Task
@@ -39,6 +38,12 @@ _REQUEST_ID: Final = {
     "X-Request-Id": {
         "description": "Of this request, in logs, usage events and errors.",
         "schema": {"type": "string", "format": "uuid"},
+    }
+}
+_TIMING: Final = {
+    "Server-Timing": {
+        "description": "Milliseconds spent tokenizing, queueing and computing, and in the edge.",
+        "schema": {"type": "string"},
     }
 }
 _ERROR: Final = {
@@ -79,6 +84,8 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
     for endpoint in endpoints:
         if endpoint.task is not None:
             document["paths"][endpoint.path] = {"post": _inference(endpoint)}
+        if endpoint.dialect is not None:
+            document["paths"][endpoint.path] = {"post": _spoken(endpoint, endpoint.dialect)}
     return document
 
 
@@ -91,6 +98,38 @@ def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
         response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
     responses["default"] = _ERROR
     operation["security"] = _SECURITY.get(endpoint.perspective, [])
+
+
+def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
+    def content(contract: type, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+        return {"schema": {"$ref": REFERENCE.format(name=contract.__name__)}, **more}
+
+    given = {"application/json": content(dialect.gives)}
+    if dialect.piece is not None:
+        description = (
+            f"With `stream`: messages whose data is a `{dialect.piece.__name__}`, then `[DONE]`. "
+            "One whose data has an `error` ends a stream that is not whole."
+        )
+        given[sse.MEDIA_TYPE] = {"schema": {"type": "string", "description": description}}
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.name.replace("_", " ").capitalize(),
+        "description": endpoint.description,
+        "tags": ["openai"],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": content(dialect.takes, example=dialect.example)},
+        },
+        "responses": {
+            "200": {
+                "description": "The model's answer. Its usage event is durable.",
+                "headers": _TIMING,
+                "content": given,
+            }
+        },
+    }
+    _settle(operation, endpoint)
+    return operation
 
 
 def _content(task: Task) -> dict[str, Any]:
@@ -113,10 +152,6 @@ def _content(task: Task) -> dict[str, Any]:
 def _inference(endpoint: Endpoint) -> dict[str, Any]:
     task = endpoint.task
     assert task is not None
-    timing = {
-        "description": "Milliseconds spent tokenizing, queueing and computing, and in the edge.",
-        "schema": {"type": "string"},
-    }
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.name.replace("_", " ").capitalize(),
@@ -143,7 +178,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The model's answer. Its usage event is durable.",
-                "headers": {"Server-Timing": timing},
+                "headers": _TIMING,
                 "content": _content(task),
             }
         },
@@ -160,4 +195,7 @@ def _types(endpoints: Sequence[Endpoint]) -> Sequence[Any]:
         if endpoint.task is not None:
             types += [endpoint.task.takes, endpoint.task.gives]
             types += [endpoint.task.piece] if endpoint.task.piece else []
+        if endpoint.dialect is not None:
+            types += [endpoint.dialect.takes, endpoint.dialect.gives]
+            types += [endpoint.dialect.piece] if endpoint.dialect.piece else []
     return types

@@ -28,6 +28,8 @@ RESERVED: Final = frozenset(
         "billing",
         "budget",
         "chat",
+        "completions",
+        "embeddings",
         "gpu",
         "health",
         "jobs",

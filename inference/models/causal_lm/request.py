@@ -50,7 +50,8 @@ class Request(Struct, frozen=True, kw_only=True):
     read: Quantities  # what reading is billed by
     choosers: Sequence[Callable[[], Chooser]]  # a new one for each text that is wanted
     result: Callable[[Sequence[Finished]], TaskResult]  # of these texts, in this order
-    end: str | None = None  # what ends the text, besides the model
+    numbered_from: int | None = None  # the first text, where a stream has to tell texts apart
+    ends: Sequence[str] = ()  # what ends a text, besides the model
     keep_end: bool = True
     bad_words: Sequence[str] = ()  # what may not come about
     strip: bool = False  # leave out the space in front of the text
@@ -107,7 +108,8 @@ def read_request(
         read=read_texts([value.text], input_tokens=len(tokens)),
         choosers=[partial(Sampler, one, never) for one in spread(choice, value.sequences)],
         result=partial(_result, value, len(tokens)),
-        end=value.end_sequence,
+        numbered_from=0 if value.sequences > 1 else None,
+        ends=[value.end_sequence] if value.end_sequence else (),
         keep_end=not value.remove_end_sequence,
         bad_words=bad_words,
     )

@@ -73,7 +73,7 @@ async def test_a_stream_says_the_same_as_the_whole(client: AsyncOpenAI) -> None:
     asked: Any = {
         "model": SMOL,
         "messages": [{"role": "user", "content": "Tell me a story about a gate."}],
-        "max_tokens": 24,
+        "max_tokens": 12,
         "seed": 5,
         "n": 2,
         "stop": ["\n"],
@@ -128,7 +128,8 @@ async def test_vectors_mean_what_the_texts_do(system: System, client: AsyncOpenA
         native = (await plain.post(f"/v1/{MINILM}/embeddings", json={"sentences": texts})).json()
 
     gate, door, soup = vectors_of(by_text)
-    assert gate @ door > 0.5 > 0.2 > gate @ soup
+    assert gate @ door > 0.5
+    assert gate @ soup < 0.2
     assert np.allclose(vectors_of(by_tokens), vectors_of(by_text), atol=1e-5)
     assert np.allclose(vectors_of(one)[0], gate, atol=1e-5)
     assert np.allclose(vectors_of(floats), native["embeddings"], atol=1e-5)

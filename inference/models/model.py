@@ -75,6 +75,37 @@ class Model(Tokenizes, Protocol):
 
 
 @runtime_checkable
+class Divisible(Model, Protocol):
+    """A model that can read some rows of an input now and others later.
+
+    `run` does the same in one go: its answers are those of `answer` for all that `read` found.
+    """
+
+    def cut(self, prepared: Prepared, tokens: int) -> tuple[Prepared, Prepared]:
+        """Cut off as many rows as `tokens` padded tokens are enough for, and at least one.
+
+        Args:
+            prepared: An input, or what was left of one; more than one row.
+            tokens: Fewer than it has.
+
+        Returns:
+            These rows, and those that are left.
+        """
+
+    def read(self, task: str, parts: Sequence[Prepared]) -> Sequence[Any]:
+        """What `answer` needs to know of parts of inputs, or of whole ones; one for each."""
+
+    def answer(self, task: str, prepared: Prepared, found: Sequence[Any]) -> Answer:
+        """Make the answer.
+
+        Args:
+            task: Of the input.
+            prepared: The whole input.
+            found: What was read of its parts, in the order in which they were cut off.
+        """
+
+
+@runtime_checkable
 class Generator(Tokenizes, Protocol):
     """Something that writes its answers token by token, several side by side.
 

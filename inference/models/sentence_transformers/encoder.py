@@ -9,7 +9,7 @@ from msgspec import Struct
 from events.tasks.task import TaskInput, TaskResult
 from events.usage import Quantities
 from inference.batch import Size, pack
-from inference.errors import InputRefused
+from inference.errors import DeviceFull, InputRefused
 from inference.models.device import copied, sparing_memory
 from inference.models.model import Answer, Prepared
 
@@ -36,8 +36,11 @@ class Skill(Protocol):
 
 
 class _Ready(Struct, frozen=True):
+    """An input, or some of its rows."""
+
     value: TaskInput
-    rows: list[list[int]]  # token ids, truncated, with special tokens, not padded
+    rows: list[list[int]]  # token ids, truncated, with special tokens, not padded; short ones first
+    places: list[int]  # which of the input's texts each is of
 
 
 class SentenceEncoder:
@@ -99,38 +102,68 @@ class SentenceEncoder:
         return [first, *tokens[: self._max_tokens - 2], last]
 
     def run(self, task: str, prepared: Sequence[Prepared]) -> Sequence[Answer]:
-        """Read every text of the batch, and do the task with its vector.
+        """Read every text of the batch, and do the task with its vector; raises as `read`."""
+        found = self.read(task, prepared)
+        return [self.answer(task, one, [own]) for one, own in zip(prepared, found, strict=True)]
+
+    @staticmethod
+    def cut(prepared: Prepared, tokens: int) -> tuple[Prepared, Prepared]:
+        """Cut off the shortest rows."""
+        ready: _Ready = prepared.data
+        widths = map(len, ready.rows)
+        fit = sum(1 for count, width in enumerate(widths, 1) if count * width <= tokens)
+        first = min(max(1, fit), prepared.rows - 1)
+        return (
+            _prepared(_Ready(ready.value, ready.rows[:first], ready.places[:first])),
+            _prepared(_Ready(ready.value, ready.rows[first:], ready.places[first:])),
+        )
+
+    def read(self, task: str, parts: Sequence[Prepared]) -> Sequence[torch.Tensor]:
+        """One vector for each row: float64 ``[rows, W]`` for each part, on the CPU.
 
         Raises:
-            DeviceFull: there is no room for that many.
+            DeviceFull: there is no room for one of them.
         """
-        skill = self._skills[task]
-        requests: list[_Ready] = [one.data for one in prepared]
-        rows = [row for request in requests for row in request.rows]
-        with sparing_memory():
-            encoded = self._encode(rows, layers=skill.layers)
-        vectors = torch.split(encoded, [one.rows for one in prepared])
-        return [
-            Answer(
-                skill.result(request.value, own),
-                skill.quantities(request.value, [len(row) for row in request.rows]),
-            )
-            for request, own in zip(requests, vectors, strict=True)
-        ]
+        rows = [row for part in parts for row in part.data.rows]
+        encoded = self._encode(rows, layers=self._skills[task].layers)
+        return torch.split(encoded, [part.rows for part in parts])
+
+    def answer(self, task: str, prepared: Prepared, found: Sequence[torch.Tensor]) -> Answer:
+        """Do the task with the vectors."""
+        skill, ready = self._skills[task], prepared.data
+        order = torch.tensor(ready.places).argsort()
+        tokens = [len(ready.rows[row]) for row in order.tolist()]
+        return Answer(
+            skill.result(ready.value, torch.cat(list(found))[order]),
+            skill.quantities(ready.value, tokens),
+        )
 
     def states(self, texts: Sequence[str]) -> torch.Tensor:
         """What a skill for all layers is given: float64 ``[len(texts), W]``."""
         return self._encode(self._ids(texts), layers=True)
 
     def _encode(self, rows: Sequence[list[int]], *, layers: bool) -> torch.Tensor:
-        """One vector for each row of ids, in order.
-
-        One request may bring more rows than a batch may hold, so they are packed again.
-        """
+        """One vector for each row of ids, in order, by as many batches as they need."""
         batches = pack([Size(len(row)) for row in rows], budget=self._batch_tokens)
-        found = [self._forward([rows[one] for one in batch], layers=layers) for batch in batches]
+        found = [self._spared([rows[one] for one in batch], layers=layers) for batch in batches]
         order = torch.tensor([position for batch in batches for position in batch])
         return torch.cat(found)[order.argsort()]
+
+    def _spared(self, rows: Sequence[list[int]], *, layers: bool) -> torch.Tensor:
+        """As `_forward`, in as many calls as the device's memory asks for.
+
+        Raises:
+            DeviceFull: there is no room for one row.
+        """
+        try:
+            with sparing_memory():
+                return self._forward(rows, layers=layers)
+        except DeviceFull:
+            if len(rows) == 1:
+                raise
+        # behind the handler: an error that is handled keeps what the failed call had of the device
+        half = len(rows) // 2
+        return torch.cat([self._spared(part, layers=layers) for part in (rows[:half], rows[half:])])
 
     @torch.inference_mode()
     def _forward(self, rows: Sequence[list[int]], *, layers: bool) -> torch.Tensor:
@@ -162,4 +195,9 @@ def _texts(skill: Skill, value: TaskInput) -> Sequence[str | list[int]] | InputR
 
 
 def _prepare(value: TaskInput, rows: list[list[int]]) -> Prepared:
-    return Prepared(width=max(map(len, rows)), data=_Ready(value, rows), rows=len(rows))
+    places = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+    return _prepared(_Ready(value, [rows[place] for place in places], places))
+
+
+def _prepared(ready: _Ready) -> Prepared:
+    return Prepared(width=len(ready.rows[-1]), data=ready, rows=len(ready.rows))

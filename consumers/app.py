@@ -17,7 +17,6 @@ from consumers.budgets import BUDGET_WEBHOOKS
 from consumers.clearing import keep_clear
 from consumers.consumer import Consumer
 from consumers.outbox import Relay
-from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
 from consumers.stripe.customers import keep_customers
@@ -31,6 +30,7 @@ from consumers.stripe.sweep import Sweep
 from consumers.usage import USAGE_FOLD
 from events import broker
 from events.plans_file import PlansFile
+from events.pull import Pull
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
 from ledger.stripe.api import StripeApi

@@ -165,6 +165,12 @@ class UnknownRequest(EdgeError):
     status, code, title = 404, "unknown_request", "No such request is recorded"
 
 
+class UnknownJob(EdgeError):
+    """Never asked by this account, or its result is older than it is kept."""
+
+    status, code, title = 404, "unknown_job", "There is no such job"
+
+
 class NoSubscription(EdgeError):
     """The account has none that could be shown or changed."""
 
@@ -193,6 +199,18 @@ class StillRunning(EdgeError):
     """The first request with the same Idempotency-Key has no answer yet."""
 
     status, code, title = 409, "still_running", "The same request still runs"
+
+
+class JobBegun(EdgeError):
+    """Too late to cancel it."""
+
+    status, code, title = 409, "job_begun", "The job runs already, or is finished"
+
+
+class NoWebhook(EdgeError):
+    """Nobody has agreed with this account on how its events are signed."""
+
+    status, code, title = 409, "no_webhook", "The account has no webhook"
 
 
 class AlreadySubscribed(EdgeError):
@@ -277,6 +295,18 @@ class TooManyAtOnce(EdgeError):
     status, code, title = 429, "too_many_at_once", "Too many requests at once"
 
 
+class TooManyJobs(EdgeError):
+    """As many jobs of the account wait as may."""
+
+    status, code, title = 429, "too_many_jobs", "Too many jobs wait"
+
+
+class JobsFull(EdgeError):
+    """The stream of waiting jobs is at its size limit: the operator must act."""
+
+    status, code, title = 503, "jobs_full", "No more jobs can be taken"
+
+
 class ModelNotRunning(EdgeError):
     """Declared, and no worker serves it now."""
 
@@ -333,6 +363,24 @@ class NotStored(EdgeError):
     """A webhook's event is not known to be durable: the sender sends it again."""
 
     status, code, title = 503, "event_not_stored", "The event could not be stored"
+
+
+class JobCancelled(EdgeError):
+    """What its caller finds in place of a job's result."""
+
+    status, code, title = 499, "job_cancelled", "The job was cancelled"
+
+
+class JobExpired(EdgeError):
+    """A job whose turn did not come in time."""
+
+    status, code, title = 504, "job_expired", "The job waited too long"
+
+
+class JobLost(EdgeError):
+    """A job that was lost with whoever ran it, again and again."""
+
+    status, code, title = 502, "job_lost", "The job could not be run"
 
 
 # --- tell us ----------------------------------------------------------------------

@@ -105,11 +105,11 @@ async def _answer(
         await respond(
             scope,
             send,
-            200,
+            answer.status,
             answer.body,
             headers=[_id(answer.request_id or request_id), *answer.headers],
         )
-        return 200
+        return answer.status
     await respond(
         scope,
         send,

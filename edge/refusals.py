@@ -57,6 +57,9 @@ _INFERENCE: Final = (
     errors.NotMetered,
     errors.MeterFull,
     errors.DeadlinePassed,
+    errors.NoWebhook,
+    errors.TooManyJobs,
+    errors.JobsFull,
 )
 
 _RETRY_AFTER: Final = {
@@ -88,8 +91,8 @@ def refusals(
     found: defaultdict[int, set[str]] = defaultdict(set)
     for error in _all(endpoint, operation):
         found[error.status].add(error.code)
-    # a model may refuse an input by a code of its own
-    named = {status for status in found if endpoint.task is None or status != 422}  # noqa: PLR2004
+    # a model may refuse an input by a code of its own, in OpenAI's dialect with 400
+    named = found.keys() - ({400, 422} if endpoint.handler is None else set())
     return {
         str(status): _response(status, sorted(codes), headers, closed=status in named)
         for status, codes in sorted(found.items())
@@ -99,7 +102,7 @@ def refusals(
 def _all(endpoint: Endpoint, operation: Mapping[str, Any]) -> set[type[EdgeError]]:
     found: set[type[EdgeError]] = {*_ALWAYS, *endpoint.raises}
     found.update(_BY_PERSPECTIVE.get(endpoint.perspective, ()))
-    if endpoint.task is not None:
+    if endpoint.handler is None:
         return found.union(_INFERENCE)
     if "requestBody" in operation:
         found.update(_BODY)

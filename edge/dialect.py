@@ -5,7 +5,7 @@ in which callers ask, and are answered, on it.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from msgspec import Struct
@@ -16,9 +16,11 @@ from events.tasks import Task
 from events.tasks.task import StreamedInput
 from events.usage import Quantities
 
+Reason = Literal["stop", "length", "cancelled"]  # why a stream ends
+
 
 class Writer(Protocol):
-    """Writes the answer to one request: whole, or as server-sent events."""
+    """Writes the whole answer to one request."""
 
     def whole(self, result: bytes, value: Any, used: Quantities) -> bytes:  # noqa: ANN401 - any task's
         """The answer.
@@ -29,13 +31,17 @@ class Writer(Protocol):
             used: What it is billed by.
         """
 
+
+class StreamWriter(Protocol):
+    """Writes the answer to one request as server-sent events."""
+
     def begin(self) -> bytes:
         """What a stream begins with; it may be nothing."""
 
     def piece(self, piece: bytes, value: Any) -> bytes:  # noqa: ANN401 - any task's
         """A piece of a stream, as the worker sent it and as the task's type."""
 
-    def end(self, reason: str, used: Quantities) -> bytes:
+    def end(self, reason: Reason, used: Quantities) -> bytes:
         """The last of a stream that is whole: why it ends, and what was used in all."""
 
     def cut(self, error: EdgeError, used: Quantities) -> bytes:
@@ -50,6 +56,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     value: Any  # an instance of what the task takes
     input: bytes  # the same as JSON, for the worker
     writer: Callable[[UUID], Writer]  # of the answer; takes the id that it is metered under
+    stream_writer: Callable[[UUID], StreamWriter] | None = None  # where there are streams
 
     @property
     def stream(self) -> bool:

@@ -19,6 +19,7 @@ from litestar.types import Guard
 from msgspec import Struct
 
 from edge import auth
+from edge.openai.dialect import Dialect
 from edge.settings import Settings
 from events.tasks import Task
 
@@ -61,7 +62,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     services: Collection[Service]
     path: str
     method: str
-    task: Task | None = None  # an inference endpoint has a task, any other a handler
+    task: Task | None = None  # an inference endpoint has a task,
+    dialect: Dialect[Any] | None = None  # one of OpenAI's has its dialect, and any other a handler
     handler: Callable[..., Any] | None = None
     status_code: int = 200
     also: Mapping[int, str] = {}  # other successes, whose bodies are empty: what they mean
@@ -83,6 +85,26 @@ def inference(
         path=f"/v1/{{model}}/{task.name}",
         method="POST",
         task=task,
+    )
+
+
+def spoken(
+    dialect: Dialect[Any],
+    path: str,
+    *,
+    description: str,
+    perspective: Perspective,
+    services: Collection[Service],
+) -> Endpoint:
+    """Declare that callers may ask models in another dialect than ours, by a path of its own."""
+    return Endpoint(
+        name=dialect.label,
+        description=description,
+        perspective=perspective,
+        services=services,
+        path=path,
+        method="POST",
+        dialect=dialect,
     )
 
 

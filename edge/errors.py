@@ -22,6 +22,7 @@ class EdgeError(Exception):
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Something broke on our side"
     unused: ClassVar[bool] = False  # for certain: nothing of a model's was used
+    final: bool = False  # sending the same again does no good, or could be billed besides
 
     def __init__(
         self,
@@ -68,6 +69,22 @@ class InvalidParameter(EdgeError):
     """A query or path parameter."""
 
     status, code, title = 400, "invalid_parameter", "A parameter is wrong"
+
+
+class Unsupported(EdgeError):
+    """An argument that no model here can honour."""
+
+    status, code, title = 400, "unsupported_parameter", "An argument is not supported"
+
+
+class BadRequest(EdgeError):
+    """A 422 of ours, as 400: of a dialect whose callers know no other."""
+
+    def __init__(self, error: EdgeError) -> None:
+        super().__init__(error.message, param=error.param, policy=error.policy)
+        self.headers = error.headers
+        self.status = 400  # type: ignore[misc] # the rest is the error's own
+        self.code, self.title = error.code, error.title  # type: ignore[misc]
 
 
 class MissingKey(EdgeError):
@@ -333,6 +350,7 @@ class NotMetered(EdgeError):
     """The answer was there, its usage event is not known to be durable: not billed."""
 
     status, code, title = 503, "metering_unavailable", "The answer could not be metered"
+    final = True  # its event is taken back, unless the edge dies before that
 
 
 class MeterFull(EdgeError):

@@ -45,7 +45,12 @@ class Native(Struct, frozen=True):
         assert self.task is not None  # the route has seen to it
         value = decode_input(self.task, body)
         return Asked(
-            target=self.target, task=self.task, value=value, input=body, writer=NativeWriter
+            target=self.target,
+            task=self.task,
+            value=value,
+            input=body,
+            writer=NativeWriter,
+            stream_writer=NativeWriter,
         )
 
     def refusal(self, error: EdgeError) -> EdgeError:

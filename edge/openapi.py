@@ -15,10 +15,10 @@ from edge import sse
 from edge.endpoint import Endpoint, Perspective
 from edge.jobs.taken import Taken
 from edge.native import StreamEnd
+from edge.openai.dialect import Dialect
 from edge.problem import MEDIA_TYPE, Problem
+from edge.schemas import REFERENCE, schemas, types_of
 from events.tasks import Task
-
-REFERENCE: Final = "#/components/schemas/{name}"
 
 SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
     "api_key": {
@@ -39,6 +39,12 @@ _REQUEST_ID: Final = {
     "X-Request-Id": {
         "description": "Of this request, in logs, usage events and errors.",
         "schema": {"type": "string", "format": "uuid"},
+    }
+}
+_TIMING: Final = {
+    "Server-Timing": {
+        "description": "Milliseconds spent tokenizing, queueing and computing, and in the edge.",
+        "schema": {"type": "string"},
     }
 }
 _ERROR: Final = {
@@ -69,8 +75,7 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
     document["servers"] = [{"url": root_path.rstrip("/") or "/"}]
     components = document.setdefault("components", {})
     components["securitySchemes"] = SECURITY_SCHEMES
-    schemas = components.setdefault("schemas", {})
-    schemas.update(_schemas(endpoints))
+    components.setdefault("schemas", {}).update(schemas(_types(endpoints)))
 
     declared = {endpoint.name: endpoint for endpoint in endpoints}
     for path, item in list(document["paths"].items()):
@@ -84,6 +89,8 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
     for endpoint in endpoints:
         if endpoint.task is not None:
             document["paths"][endpoint.path] = {"post": _inference(endpoint)}
+        if endpoint.dialect is not None:
+            document["paths"][endpoint.path] = {"post": _spoken(endpoint, endpoint.dialect)}
     return document
 
 
@@ -98,6 +105,39 @@ def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
         response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
     responses["default"] = _ERROR
     operation["security"] = _SECURITY.get(endpoint.perspective, [])
+
+
+def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
+    def content(contract: type, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+        return {"schema": {"$ref": REFERENCE.format(name=contract.__name__)}, **more}
+
+    given = {"application/json": content(dialect.gives)}
+    if dialect.piece is not None:
+        description = (
+            f"With `stream`: messages whose data is a `{dialect.piece.__name__}`, then `[DONE]`. "
+            "One whose data has an `error` ends a stream that is not whole."
+        )
+        given[sse.MEDIA_TYPE] = {"schema": {"type": "string", "description": description}}
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.name.replace("_", " ").capitalize(),
+        "description": endpoint.description,
+        "tags": ["openai"],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": content(dialect.takes, example=dialect.example)},
+        },
+        "responses": {
+            "200": {
+                "description": "The model's answer. Its usage event is durable.",
+                "headers": _TIMING,
+                "content": given,
+            },
+            "202": _TAKEN,
+        },
+    }
+    _settle(operation, endpoint)
+    return operation
 
 
 def _content(task: Task) -> dict[str, Any]:
@@ -120,10 +160,6 @@ def _content(task: Task) -> dict[str, Any]:
 def _inference(endpoint: Endpoint) -> dict[str, Any]:
     task = endpoint.task
     assert task is not None
-    timing = {
-        "description": "Milliseconds spent tokenizing, queueing and computing, and in the edge.",
-        "schema": {"type": "string"},
-    }
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.name.replace("_", " ").capitalize(),
@@ -150,7 +186,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The model's answer. Its usage event is durable.",
-                "headers": {"Server-Timing": timing},
+                "headers": _TIMING,
                 "content": _content(task),
             },
             "202": _TAKEN,
@@ -160,11 +196,15 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
     return operation
 
 
-def _schemas(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    types: list[type] = [Problem, StreamEnd, Taken]
+def _types(endpoints: Sequence[Endpoint]) -> Sequence[Any]:
+    types: list[Any] = [Problem, StreamEnd, Taken]
     for endpoint in endpoints:
+        if endpoint.handler is not None:
+            types += types_of(endpoint.handler)
         if endpoint.task is not None:
             types += [endpoint.task.takes, endpoint.task.gives]
             types += [endpoint.task.piece] if endpoint.task.piece else []
-    _, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
-    return components
+        if endpoint.dialect is not None:
+            types += [endpoint.dialect.takes, endpoint.dialect.gives]
+            types += [endpoint.dialect.piece] if endpoint.dialect.piece else []
+    return types

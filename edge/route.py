@@ -1,7 +1,7 @@
 """The inference route: one request from its first byte to its metered answer."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
@@ -51,7 +51,7 @@ class InferenceRoute:
     def __init__(
         self,
         *,
-        endpoints: Iterable[Endpoint],
+        endpoints: Sequence[Endpoint],
         keys: Keys,
         catalogue: Catalogue,
         admission: Admission,
@@ -65,6 +65,7 @@ class InferenceRoute:
         max_body_bytes: int,
     ) -> None:
         self._tasks = _tasks(endpoints)
+        self._dialects = {one.path.encode(): one.dialect for one in endpoints if one.dialect}
         self._keys = keys
         self._catalogue = catalogue
         self._admission = admission
@@ -79,6 +80,8 @@ class InferenceRoute:
 
     def dialect(self, raw_path: bytes) -> Dialect | None:
         """What is spoken at a path, as it was sent; None where no model is asked there."""
+        if dialect := self._dialects.get(raw_path):
+            return dialect
         target = called(raw_path)
         return Native(target, self._tasks.get(target.task)) if target else None
 
@@ -230,6 +233,7 @@ class InferenceRoute:
         """
         caller, asked = call.caller, call.asked
         target, task = asked.target, asked.task
+        assert asked.stream_writer is not None, "what has a `stream` can be streamed"
         admitted = await self._admission.admit(
             caller, target.model, target.task, request_id, lambda: _opening(task.most(asked.value))
         )
@@ -251,7 +255,7 @@ class InferenceRoute:
 
         going = Going(
             task=task,
-            writer=asked.writer(request_id),
+            writer=asked.stream_writer(request_id),
             plan=admitted.plan,
             reservation=reservation,
             price=admitted.priced,
@@ -328,9 +332,10 @@ def _tasks(endpoints: Iterable[Endpoint]) -> Mapping[str, Task]:
     """The tasks of those endpoints that are asked of models, by name."""
     tasks = {}
     for endpoint in endpoints:
-        if endpoint.task is not None:
+        if endpoint.task or endpoint.dialect:
             # the meter needs an account to bill, so there is no other perspective
             assert endpoint.perspective is Perspective.APPLICATION, endpoint.name
+        if endpoint.task is not None:
             tasks[endpoint.name] = endpoint.task
     return tasks
 

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from edge import metrics, sse
 from edge.admission import Reservation
 from edge.asgi import until_gone
-from edge.dialect import Writer
+from edge.dialect import StreamWriter
 from edge.errors import BadReply, DeadlinePassed, EdgeError
 from edge.incoming import Incoming
 from edge.metering import Meter
@@ -55,7 +55,7 @@ class Going(Struct, frozen=True, kw_only=True):
     """
 
     task: Task
-    writer: Writer
+    writer: StreamWriter
     plan: Plan
     reservation: Reservation
     price: Callable[[Quantities], Quantities]

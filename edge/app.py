@@ -22,6 +22,8 @@ from edge.admission import Admission
 from edge.auth import Keys
 from edge.billing import Billing
 from edge.catalogue import Catalogue
+from edge.connections import Connections
+from edge.cors import Cors
 from edge.exceptions import EXCEPTIONS
 from edge.failures import Failures
 from edge.front import Front
@@ -91,6 +93,7 @@ def create_app(settings: Settings) -> ASGIApp:
         pool, read_signing_keys(settings.receipt_keys), issuer=settings.receipt_issuer
     )
     billing = Billing(settings, pool, plans)
+    connections = Connections(settings)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -120,6 +123,7 @@ def create_app(settings: Settings) -> ASGIApp:
                         failures.run(),
                         tally.run(),
                         intake.run(),
+                        connections.watch(),
                     )
                 ]
                 metering = tasks.create_task(meter.run())
@@ -182,9 +186,20 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     document = describe(app, endpoints, root_path=settings.root_path)
     # what a proxy says is believed: only inside our own walls
-    gates = read_gates(Path(settings.gates_file)) if settings.gates_file else []
-    gate = GateRoute(gates, keys=keys, admission=admission, meter=meter, failures=failures)
-    return Front(route, gate if frame.INTERNAL in services else None, app)
+    gate = GateRoute(
+        read_gates(Path(settings.gates_file)) if settings.gates_file else [],
+        keys=keys,
+        admission=admission,
+        meter=meter,
+        failures=failures,
+    )
+    return Front(
+        route,
+        gate if frame.INTERNAL in services else None,
+        app,
+        cors=Cors(settings.cors_origins),
+        connections=connections,
+    )
 
 
 async def _settle(

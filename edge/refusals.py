@@ -17,7 +17,15 @@ PROBLEM: Final = "#/components/schemas/Problem"
 
 Errors = Collection[type[EdgeError]]
 
-_ALWAYS: Final = (errors.MalformedRequest, errors.Internal)
+_ALWAYS: Final = (
+    errors.MalformedRequest,
+    errors.RequestTooSlow,
+    errors.UriTooLong,
+    errors.HeadTooLarge,
+    errors.TooManyConnections,
+    errors.EdgeFull,
+    errors.Internal,
+)
 _KEY: Final = (
     errors.MissingKey,
     errors.MalformedKey,

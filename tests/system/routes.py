@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tests.system.mute import MODEL
 from tests.system.town import Tenant
 
 # parameters that name nobody's things, and something to say in them; empty: they are left out
@@ -15,6 +16,7 @@ NOBODYS: Mapping[str, str] = {
     "limit": "10",
     "model": "echo",
     "page": "",
+    "state": "open",
     "status": "200",
     "Stripe-Signature": "t=1,v1=00",
     "task": "echo",
@@ -66,4 +68,4 @@ def body_of(operation: Mapping[str, Any], tenant: Tenant) -> Any:
         return {field: ids.get(value, value) for field, value in BODIES[name].items()}
     content = operation["requestBody"]["content"]["application/json"]
     assert "example" in content, f"say in `BODIES` what {name} takes"
-    return content["example"]
+    return {**content["example"], **({"model": MODEL} if "model" in content["example"] else {})}

@@ -100,12 +100,17 @@ class Town(Struct, frozen=True):
             request_id = answered.headers["x-request-id"]
             path = f"/v1/usage/requests/{request_id}"
             await until(lambda: _is_there(client, path))
+            later = {"text": f"job of {name}"}
+            job = _made(await client.post("/v1/async/echo/echo", json=later))["url"]
+            await until(lambda: _is_there(client, job))
         ids = {
             "account": account["id"],
             "account_id": account["id"],
             "key": key["key"]["id"],
             "key_id": key["key"]["id"],
             "request_id": request_id,
+            "job_id": job.rpartition("/")[2],
+            "after": job.rpartition("/")[2],
         }
         told = {name, credit["id"], webhook["secret"], customer, subscription["id"]}
         told |= {page["url"], portal["url"], key["api_key"], gone["key"]["id"], *ids.values()}
@@ -196,7 +201,7 @@ async def _knows_all(client: httpx.AsyncClient) -> bool:
 
 
 async def _is_there(client: httpx.AsyncClient, path: str) -> bool:
-    return (await client.get(path)).is_success
+    return (await client.get(path)).status_code == 200
 
 
 def _made(answer: httpx.Response) -> Any:

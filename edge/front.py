@@ -16,7 +16,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge import metrics, problem
-from edge.asgi import Answer, CallerGone, respond
+from edge.asgi import CALLER_GONE, Answer, CallerGone, respond
 from edge.connections import STATE, Connections
 from edge.cors import ENDPOINT as PREFLIGHT
 from edge.cors import Cors
@@ -34,7 +34,6 @@ _Headers = Sequence[tuple[bytes, bytes]]
 NO_STORE: Final = (b"cache-control", b"no-store")  # answers are for whoever holds the key
 HTML: Final = b"text/html"
 NO_ENDPOINT: Final = "none"  # one label for all paths that lead nowhere: metrics stay bounded
-CALLER_GONE: Final = 499  # for the metrics; nobody hears it
 
 
 class Front:

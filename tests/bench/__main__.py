@@ -9,6 +9,7 @@ from tests.bench.embeddings import measure_embeddings
 from tests.bench.fold import measure_fold
 from tests.bench.generation import measure_generation
 from tests.bench.gpu import measure_gpu
+from tests.bench.malformed import measure_malformed
 from tests.bench.metering import measure_metering
 from tests.bench.mirror import measure_mirror
 from tests.bench.outage import measure_outage
@@ -41,3 +42,4 @@ measure_questions()
 asyncio.run(measure_gpu())
 measure_classification()
 measure_sentiment()
+asyncio.run(measure_malformed())

@@ -168,7 +168,7 @@ class Accounts:
     async def _hear(self, message: Msg) -> None:
         try:
             self._apply(accounts.decode(message.data))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.error("announcement_unreadable", subject=message.subject, error=str(error))
 
     def _apply(self, announcement: Announcement) -> None:

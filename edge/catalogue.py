@@ -109,7 +109,7 @@ class Catalogue:
     async def _hear(self, message: Msg) -> None:
         try:
             announced = models.decode(message.data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             log.warning("announcement_unreadable", subject=message.subject, error=str(error))
             return
         name = announced.model.name

@@ -22,8 +22,9 @@ from edge.idempotency import Idempotency
 from edge.input import decode_input
 from edge.metering import Meter
 from edge.stream import Going, Stream
+from edge.translation import Translator, ask_translated, most_translated
 from edge.workers import Workers, require_shape
-from events.inference import Ask, Timing
+from events.inference import Answered, Ask, Timing
 from events.tasks import Task
 from events.tasks.task import StreamedInput
 from events.usage import NOTHING, Quantities, Usage
@@ -40,6 +41,7 @@ class _Call(Struct, frozen=True, kw_only=True):
     task: Task
     body: bytes
     value: Any  # the body, as the task's input type
+    translator: Translator | None  # who stands between it and the model
     traceparent: str | None
     presence: Presence
     started: float  # time.perf_counter(), when its body was there
@@ -105,7 +107,7 @@ class InferenceRoute:
     async def _answer(
         self, caller: Caller, target: Called, request_id: UUID, scope: Scope, receive: Receive
     ) -> Answer | Stream:
-        task = self._task(target)
+        task, translator = self._task(target)
         self._admission.require(caller, target.model, target.task)
         body = await read_body(scope, receive, self._max_body_bytes)
         call = _Call(
@@ -114,6 +116,7 @@ class InferenceRoute:
             task=task,
             body=body,
             value=decode_input(task, body),
+            translator=translator,
             traceparent=header(scope, b"traceparent"),
             presence=Presence(scope),
             started=time.perf_counter(),
@@ -123,10 +126,17 @@ class InferenceRoute:
             if key is not None:
                 message = "a stream cannot be replayed: leave out `stream`, or the Idempotency-Key"
                 raise InvalidParameter(message, param="Idempotency-Key")
+            if translator is not None:
+                message = (
+                    f"an answer is translated into {translator.theirs!r} when it is whole: leave "
+                    "out `stream`, or the language"
+                )
+                raise InvalidParameter(message, param="stream")
             return await self._stream(call, request_id, header(scope, b"authorization"))
         if key is None:
             return await self._execute(call, request_id)
-        asked = b"\0".join((target.model.encode(), target.task.encode(), body))
+        named = [target.model, target.task, *([target.language] if translator else [])]
+        asked = b"\0".join((*(name.encode() for name in named), body))
         begun = await self._idempotency.begin(caller.account.id, key, asked, request_id)
         if isinstance(begun, bytes):
             return Answer(begun, [(b"idempotent-replayed", b"true")])
@@ -142,17 +152,14 @@ class InferenceRoute:
         self, call: "_Call", request_id: UUID, *, metered_as: UUID | None = None
     ) -> Answer:
         """Admit, ask, check, count, meter: in this order."""
-        target, task = call.target, call.task
+        target = call.target
         admitted = await self._admission.admit(
-            call.caller, target.model, target.task, request_id, lambda: task.most(call.value)
+            call.caller, target.model, target.task, request_id, lambda: _most(call)
         )
         try:
             ask = self._ask_of(call, metered_as or request_id, admitted)
             with _refunding(admitted), call.presence:
-                answered = await self._workers.ask(target.model, target.task, ask)
-                require_shape(
-                    task.decode_result, answered.result, target.model, target.task, "an answer"
-                )
+                answered, translated_ms = await self._ask(call, ask)
             quantities = admitted.priced(answered.quantities)
             await admitted.settle(quantities)
             duration_ms = max(1, round((time.perf_counter() - call.started) * 1_000))
@@ -164,8 +171,19 @@ class InferenceRoute:
         finally:
             admitted.end()
         took_ms = 1_000 * (time.perf_counter() - call.started)
-        headers = [_server_timing(answered.timing, took_ms), *admitted.headers()]
-        return Answer(answered.result, headers, metered_as)
+        timing = _server_timing(answered.timing, took_ms, translated_ms)
+        return Answer(answered.result, [timing, *admitted.headers()], metered_as)
+
+    async def _ask(self, call: "_Call", ask: Ask) -> tuple[Answered, float | None]:
+        """The model's answer, and the milliseconds that translators took, if one stood between."""
+        model, task = call.target.model, call.task
+        if call.translator is not None:
+            return await ask_translated(
+                self._workers, call.translator, ask, task, call.value, model=model
+            )
+        answered = await self._workers.ask(model, task.name, ask)
+        require_shape(task.decode_result, answered.result, model, task.name, "an answer")
+        return answered, None
 
     async def _stream(self, call: "_Call", request_id: UUID, authorization: str | None) -> Stream:
         """Admit and ask; the rest is done while the stream is delivered.
@@ -215,12 +233,12 @@ class InferenceRoute:
             traceparent=call.traceparent or "",
         )
 
-    def _task(self, target: Called) -> Task:
-        self._catalogue.require(target.model, target.task, target.language)
+    def _task(self, target: Called) -> tuple[Task, Translator | None]:
+        translator = self._catalogue.require(target.model, target.task, target.language)
         task = self._tasks.get(target.task)
         if task is None:  # a worker announced what this edge does not declare
             raise UnknownTask(f"this edge does not serve {target.task!r}", param="task")
-        return task
+        return task, translator
 
 
 @contextmanager
@@ -256,6 +274,13 @@ def _fact(
     )
 
 
+def _most(call: _Call) -> Quantities:
+    """The most that a request can be billed by."""
+    if call.translator is not None:
+        return most_translated(call.task, call.value)
+    return call.task.most(call.value)
+
+
 def _opening(most: Quantities) -> Quantities:
     """All that goes in, and a little of what may come out."""
     return replace(
@@ -277,11 +302,14 @@ def _tasks(endpoints: Iterable[Endpoint]) -> Mapping[str, Task]:
     return tasks
 
 
-def _server_timing(timing: Timing, took_ms: float) -> tuple[bytes, bytes]:
+def _server_timing(
+    timing: Timing, took_ms: float, translated_ms: float | None
+) -> tuple[bytes, bytes]:
     """Where the time since the whole body went; the edge has what is left of it."""
-    worker_ms = timing.tokenize_ms + timing.queue_ms + timing.compute_ms
-    return (
-        b"server-timing",
-        b"tokenize;dur=%.2f, queue;dur=%.2f, compute;dur=%.2f, edge;dur=%.2f"
-        % (timing.tokenize_ms, timing.queue_ms, timing.compute_ms, max(0.0, took_ms - worker_ms)),
-    )
+    parts = [timing.tokenize_ms, timing.queue_ms, timing.compute_ms]
+    form = b"tokenize;dur=%.2f, queue;dur=%.2f, compute;dur=%.2f, "
+    if translated_ms is not None:
+        parts.append(translated_ms)
+        form += b"translate;dur=%.2f, "
+    left_ms = max(0.0, took_ms - sum(parts))
+    return (b"server-timing", form % tuple(parts) + b"edge;dur=%.2f" % left_ms)

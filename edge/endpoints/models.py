@@ -18,6 +18,7 @@ class Model(Struct, frozen=True, kw_only=True):
     description: str
     tasks: tuple[str, ...]
     languages: tuple[str, ...]  # that it reads; empty: any
+    translator: str  # the model that translates others, where a path names one; or empty
     running: bool
     workers: int
 
@@ -38,6 +39,7 @@ async def list_models(catalogue: NamedDependency[Catalogue]) -> ModelList:
                 description=state.model.description,
                 tasks=state.model.tasks,
                 languages=state.model.languages,
+                translator=state.model.translator,
                 running=state.workers > 0,
                 workers=state.workers,
             )

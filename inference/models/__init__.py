@@ -25,6 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 FOLDERS: Final = Path(sys.prefix) / "lib" / "tollgate-models"  # what `make setup` converts
 
 _KINDS: Final = {
+    "apertium": "inference.models.apertium",
     "causal-lm": "inference.models.causal_lm",
     "echo": "inference.models.echo",
     "py3langid": "inference.models.py3langid",

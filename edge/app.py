@@ -23,6 +23,8 @@ from edge.admission import Admission
 from edge.auth import Keys
 from edge.billing import Billing
 from edge.catalogue import Catalogue
+from edge.connections import Connections
+from edge.cors import Cors
 from edge.exceptions import EXCEPTIONS
 from edge.failures import Failures
 from edge.front import Front
@@ -119,6 +121,7 @@ def create_app(settings: Settings) -> ASGIApp:
         max_body_bytes=settings.max_body_bytes,
     )
     runner = Runner(client, jobs, route.run, at_once=settings.jobs_at_once)
+    connections = Connections(settings)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -144,6 +147,7 @@ def create_app(settings: Settings) -> ASGIApp:
                         tally.run(),
                         intake.run(),
                         jobs.settle_doubts(),
+                        connections.watch(),
                     )
                 ]
                 metering = tasks.create_task(meter.run())
@@ -198,9 +202,20 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     document = describe(app, endpoints, root_path=settings.root_path)
     # what a proxy says is believed: only inside our own walls
-    gates = read_gates(Path(settings.gates_file)) if settings.gates_file else []
-    gate = GateRoute(gates, keys=keys, admission=admission, meter=meter, failures=failures)
-    return Front(route, gate if frame.INTERNAL in services else None, app)
+    gate = GateRoute(
+        read_gates(Path(settings.gates_file)) if settings.gates_file else [],
+        keys=keys,
+        admission=admission,
+        meter=meter,
+        failures=failures,
+    )
+    return Front(
+        route,
+        gate if frame.INTERNAL in services else None,
+        app,
+        cors=Cors(settings.cors_origins),
+        connections=connections,
+    )
 
 
 async def _catch_up(accounts: Accounts, catalogue: Catalogue, runner: Runner) -> None:

@@ -5,10 +5,11 @@ for all of them alike: authentication, validation both ways, metering, errors, m
 documentation.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module
 from pkgutil import iter_modules
+from types import MappingProxyType
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -65,6 +66,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     dialect: Dialect[Any] | None = None  # one of OpenAI's has its dialect, and any other a handler
     handler: Callable[..., Any] | None = None
     status_code: int = 200
+    also: Mapping[int, str] = {}  # other successes, whose bodies are empty: what they mean
 
 
 def inference(
@@ -115,6 +117,7 @@ def route(
     perspective: Perspective,
     services: Collection[Service],
     status_code: int = 200,
+    also: Mapping[int, str] = MappingProxyType({}),
 ) -> Endpoint:
     """Declare a route with a handler of its own.
 
@@ -127,6 +130,7 @@ def route(
         perspective: On whose behalf. An ``Application`` handler may ask for `caller`.
         services: The doors through which it is reachable.
         status_code: Of a success.
+        also: Other successes, whose bodies are empty, and what each of them means.
     """
     return Endpoint(
         name=handler.__name__,
@@ -137,6 +141,7 @@ def route(
         method=method,
         handler=handler,
         status_code=status_code,
+        also=also,
     )
 
 

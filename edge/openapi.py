@@ -13,6 +13,7 @@ from litestar import Litestar
 
 from edge import sse
 from edge.endpoint import Endpoint, Perspective
+from edge.jobs.taken import Taken
 from edge.native import StreamEnd
 from edge.openai.dialect import Dialect
 from edge.problem import MEDIA_TYPE, Problem
@@ -50,6 +51,10 @@ _ERROR: Final = {
     "description": "What is wrong, and what to do about it.",
     "headers": _REQUEST_ID,
     "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="Problem")}}},
+}
+_TAKEN: Final = {
+    "description": "The request waits: with `Prefer: respond-async`, or below `/v1/async`.",
+    "content": {"application/json": {"schema": {"$ref": REFERENCE.format(name="Taken")}}},
 }
 
 
@@ -94,6 +99,8 @@ def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
     responses = operation["responses"]
     for status in [status for status in responses if status >= "400"]:
         del responses[status]
+    for status_code, meaning in endpoint.also.items():
+        responses[str(status_code)] = {"description": meaning}
     for response in responses.values():
         response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
     responses["default"] = _ERROR
@@ -125,7 +132,8 @@ def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
                 "description": "The model's answer. Its usage event is durable.",
                 "headers": _TIMING,
                 "content": given,
-            }
+            },
+            "202": _TAKEN,
         },
     }
     _settle(operation, endpoint)
@@ -180,7 +188,8 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
                 "description": "The model's answer. Its usage event is durable.",
                 "headers": _TIMING,
                 "content": _content(task),
-            }
+            },
+            "202": _TAKEN,
         },
     }
     _settle(operation, endpoint)
@@ -188,7 +197,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _types(endpoints: Sequence[Endpoint]) -> Sequence[Any]:
-    types: list[Any] = [Problem, StreamEnd]
+    types: list[Any] = [Problem, StreamEnd, Taken]
     for endpoint in endpoints:
         if endpoint.handler is not None:
             types += types_of(endpoint.handler)

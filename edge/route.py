@@ -20,12 +20,15 @@ from edge.endpoint import Endpoint, Perspective
 from edge.errors import EdgeError, InvalidParameter, MethodNotAllowed, UnknownTask
 from edge.failures import UNKNOWN, Failures
 from edge.idempotency import Idempotency
+from edge.jobs.intake import Intake, Waiting, prefers_async
+from edge.jobs.outcome import is_hopeful
 from edge.metering import Meter
 from edge.native import Native
 from edge.stream import Going, Stream
 from edge.translation import Translator, ask_translated, most_translated
 from edge.workers import Workers, require_shape
 from events.inference import Answered, Ask, Timing
+from events.jobs import Job
 from events.tasks import Task
 from events.usage import NOTHING, Quantities, Usage
 
@@ -41,6 +44,7 @@ class _Call(Struct, frozen=True, kw_only=True):
     traceparent: str | None
     presence: Presence
     started: float  # time.perf_counter(), when its body was there
+    is_job: bool = False
 
 
 class InferenceRoute:
@@ -54,6 +58,7 @@ class InferenceRoute:
         catalogue: Catalogue,
         admission: Admission,
         idempotency: Idempotency,
+        intake: Intake,
         workers: Workers,
         meter: Meter,
         failures: Failures,
@@ -67,6 +72,7 @@ class InferenceRoute:
         self._catalogue = catalogue
         self._admission = admission
         self._idempotency = idempotency
+        self._intake = intake
         self._workers = workers
         self._meter = meter
         self._failures = failures
@@ -121,9 +127,58 @@ class InferenceRoute:
             self._failures.note(caller, target.model or UNKNOWN, target.task, error)
             raise dialect.refusal(error) from error.__cause__
 
+    async def run(self, job: Job, request_id: UUID, metered_as: UUID) -> bytes:
+        """The answer to an asynchronous request, whose turn it is; it is metered.
+
+        Args:
+            job: What is asked.
+            request_id: Under which it is admitted, now.
+            metered_as: Another one, where it may have been metered before.
+
+        Raises:
+            EdgeError: of every kind; it is not billed.
+        """
+        caller = await self._keys.identify(job.key_hash)
+        dialect = self.dialect(job.path)
+        if dialect is None:  # an edge of another version took it
+            raise UnknownTask("this edge does not serve that path any more", param="task")
+        try:
+            if dialect.target.model:
+                translator = self._require(caller, dialect.target)
+            asked = dialect.read(job.body)
+            if not dialect.target.model:
+                translator = self._require(caller, asked.target)
+            call = _Call(
+                caller=caller,
+                asked=asked,
+                translator=translator,
+                traceparent=job.traceparent or None,
+                presence=Presence(None),
+                started=time.perf_counter(),
+                is_job=True,
+            )
+            return (await self._execute(call, request_id, metered_as=metered_as)).body
+        except EdgeError as error:
+            if not is_hopeful(error):
+                self._failures.note(caller, job.model, job.task, error)
+            raise dialect.refusal(error) from error.__cause__
+
+    async def _queue(self, call: "_Call", body: bytes, scope: Scope) -> Answer:
+        waiting = Waiting(
+            caller=call.caller,
+            asked=call.asked,
+            body=body,
+            key_hash=self._keys.hash_of(header(scope, b"authorization")),
+            priority=self._admission.plan(call.caller).priority_of_jobs(),
+            traceparent=call.traceparent or "",
+        )
+        return await self._intake.take(waiting, scope)
+
     async def _answer(
         self, call: "_Call", body: bytes, request_id: UUID, scope: Scope
     ) -> Answer | Stream:
+        if call.asked.target.asynchronous or (prefers_async(scope) and not call.asked.stream):
+            return await self._queue(call, body, scope)
         key = header(scope, b"idempotency-key")
         if call.asked.stream:
             if key is not None:
@@ -236,12 +291,13 @@ class InferenceRoute:
         return Stream(going, incoming, self._meter, admitted.headers())
 
     def _ask_of(self, call: "_Call", request_id: UUID, admitted: Admitted) -> Ask:
+        plan = admitted.plan
         return Ask(
             request_id=request_id,
             account_id=call.caller.account.id,
             deadline=time.time() + self._deadline_s,
             input=call.asked.input,
-            priority=admitted.plan.priority,
+            priority=plan.priority_of_jobs() if call.is_job else plan.priority,
             traceparent=call.traceparent or "",
         )
 

@@ -102,7 +102,7 @@ class InferenceRoute:
             CallerGone: it hung up, and what it asked for was stopped. Nothing is billed.
         """
         if scope.get("method") != "POST":
-            raise MethodNotAllowed("send a POST with the task's input as JSON")
+            raise MethodNotAllowed("send a POST with the task's input as JSON", allow="POST")
         caller = await self._keys.authenticate(header(scope, b"authorization"))
         target = dialect.target
         translator = None

@@ -55,14 +55,14 @@ async def ask_translated(
     value: Any,  # noqa: ANN401 - the task's input
     *,
     model: str,
-) -> tuple[Answered, float]:
+) -> tuple[Answered, Any, float]:
     """Ask a model in its language, and answer in the caller's; raises as `Workers.ask`.
 
     All is asked with the request's own id, priority and deadline.
 
     Returns:
-        The answer, with what was translated among its quantities, and the milliseconds that
-        translating took, both ways.
+        The answer, with what was translated among its quantities; its result as the task's
+        type; and the milliseconds that translating took, both ways.
 
     Raises:
         InvalidInput: it cannot be said in the model's language.
@@ -78,8 +78,7 @@ async def ask_translated(
         raise RefusedByModel(message, status=error.status, code=error.code, param=None) from error
     asked = _asked(task, passes, value, brought)
     answered = await workers.ask(model, task.name, replace(ask, input=task.encode(asked)))
-    require_shape(task.decode_result, answered.result, model, task.name, "an answer")
-    result = task.decode_result(answered.result)
+    result = require_shape(task.decode_result, answered.result, model, task.name, "an answer")
     try:
         said = await step.translate(passes.says(result), back=True)
     except RefusedByModel as error:
@@ -87,7 +86,8 @@ async def ask_translated(
         raise WorkerFailed(message) from error
     given = passes.gives(value, asked, result, said)
     quantities = replace(answered.quantities, translated_characters=step.characters)
-    return replace(answered, result=task.encode(given), quantities=quantities), step.took_ms
+    translated = replace(answered, result=task.encode(given), quantities=quantities)
+    return translated, given, step.took_ms
 
 
 class _Step:
@@ -125,9 +125,11 @@ class _Step:
         async with self._room:
             ask = replace(self._ask, input=task.encode(wanted))
             answered = await self._workers.ask(model, task.name, ask)
-        require_shape(task.decode_result, answered.result, model, task.name, "a translation")
+        result = require_shape(
+            task.decode_result, answered.result, model, task.name, "a translation"
+        )
         self.characters += len(bare)
-        said: str = task.decode_result(answered.result).translation_text
+        said: str = result.translation_text
         return before + said.strip() + after
 
 

@@ -1,9 +1,10 @@
 """The API's description, for people."""
 
-from litestar import MediaType, Response
+from litestar import Response
 from litestar.di import NamedDependency
 
 from edge.endpoint import API, Public, route
+from edge.pages import page
 from edge.settings import Settings
 
 PAGE = """<!doctype html>
@@ -26,8 +27,7 @@ PAGE = """<!doctype html>
 
 async def get_documentation(settings: NamedDependency[Settings]) -> Response[str]:
     """Swagger UI over this server's own files: it renders without the internet."""
-    page = PAGE.format(root=settings.root_path.rstrip("/"))
-    return Response(page, media_type=MediaType.HTML)
+    return page(PAGE.format(root=settings.root_path.rstrip("/")))
 
 
 endpoint = route(
@@ -37,4 +37,5 @@ endpoint = route(
     description="This documentation.",
     perspective=Public,
     services={API},
+    media_types=("text/html",),
 )

@@ -9,12 +9,13 @@ true of the text that was sent.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from events.tasks.chat import ChatInput, ChatResult
 from events.tasks.chatbot import ChatbotInput, ChatbotResult, Exchange
 from events.tasks.classification import ClassificationInput, ClassificationResult
-from events.tasks.generation import GenerationInput, GenerationResult
+from events.tasks.generation import BETWEEN, GenerationInput, GenerationResult
 from events.tasks.task import TaskInput, TaskResult
 
 Texts = Sequence[str]
@@ -40,6 +41,9 @@ def _fields(reads: Texts, writes: Texts = ()) -> Translated:
         return [text for name in reads for text in _texts(getattr(value, name))]
 
     def asks(value: TaskInput, texts: Texts) -> TaskInput:
+        for name in reads:
+            if any(not isinstance(part, str) for part in getattr(value, name) or ()):
+                raise ValueError(f"`{name}` has tokens of the model's own language; send texts")
         left = iter(texts)
         return replace(value, **{name: _filled(getattr(value, name), left) for name in reads})
 
@@ -55,7 +59,7 @@ def _fields(reads: Texts, writes: Texts = ()) -> Translated:
 def _texts(field: str | Texts | None) -> Texts:
     if field is None:
         return []
-    return [field] if isinstance(field, str) else field
+    return [field] if isinstance(field, str) else [text for text in field if isinstance(text, str)]
 
 
 def _filled(field: Any, texts: Any) -> Any:  # noqa: ANN401 - what the field held
@@ -89,12 +93,7 @@ def _give_own_labels(
 
 def _ask_to_continue(value: GenerationInput, texts: Texts) -> GenerationInput:
     """Ask for what comes after the text: the text itself needs no translation back."""
-    for name in ("end_sequence", "bad_words"):
-        if getattr(value, name) is not None:
-            raise ValueError(
-                f"`{name}` is compared with what the model writes, which is in another language; "
-                "leave it out, or ask in the model's own language"
-            )
+    _compare_nothing(value, "end_sequence", "bad_words")
     return replace(value, text=texts[0], remove_input=True)
 
 
@@ -102,7 +101,39 @@ def _give_after_the_text(
     value: GenerationInput, _asked: GenerationInput, result: GenerationResult, texts: Texts
 ) -> GenerationResult:
     before = "" if value.remove_input else value.text
-    return replace(result, generated_text=before + texts[0])
+    whole = [before + text for text in texts]
+    several = UNSET if result.generated_texts is UNSET else whole
+    return replace(result, generated_text=BETWEEN.join(whole), generated_texts=several)
+
+
+def _generated(result: GenerationResult) -> Texts:
+    several = result.generated_texts
+    return [result.generated_text] if several is UNSET else several
+
+
+def _ask_to_go_on(value: ChatInput, texts: Texts) -> ChatInput:
+    _compare_nothing(value, "stop")
+    messages = [
+        replace(message, content=text) for message, text in zip(value.messages, texts, strict=True)
+    ]
+    return replace(value, messages=messages)
+
+
+def _give_answers(
+    _value: ChatInput, _asked: ChatInput, result: ChatResult, texts: Texts
+) -> ChatResult:
+    pairs = zip(result.answers, texts, strict=True)
+    return ChatResult([replace(answer, text=text) for answer, text in pairs])
+
+
+def _compare_nothing(value: TaskInput, *names: str) -> None:
+    """Raise a ValueError where the model's own words are to be looked for."""
+    for name in names:
+        if getattr(value, name) is not None:
+            raise ValueError(
+                f"`{name}` is compared with what the model writes, which is in another language; "
+                "leave it out, or ask in the model's own language"
+            )
 
 
 def _talk(value: ChatbotInput) -> Texts:
@@ -129,6 +160,12 @@ def _give_own_history(
 
 
 TRANSLATED: Final[Mapping[str, Translated]] = {
+    "chat": Translated(
+        lambda value: value.texts,
+        _ask_to_go_on,
+        lambda result: [answer.text for answer in result.answers],
+        _give_answers,
+    ),
     "chatbot": Translated(
         _talk, _ask_to_answer, lambda result: [result.response], _give_own_history
     ),
@@ -142,7 +179,7 @@ TRANSLATED: Final[Mapping[str, Translated]] = {
     "generation": Translated(
         lambda value: [value.text],
         _ask_to_continue,
-        lambda result: [result.generated_text],
+        _generated,
         _give_after_the_text,
     ),
     "paraphrasing": _fields(["text"], ["paraphrased_text"]),
@@ -153,6 +190,7 @@ TRANSLATED: Final[Mapping[str, Translated]] = {
 
 _POSITIONS: Final = "its answer has positions in the text, and a translation has others"
 KEPT: Final[Mapping[str, str]] = {
+    "completion": "it may be asked in the model's own tokens; `generation` is translated",
     "dependencies": "its answer is about the text's own words",
     "echo": "it reads nothing",
     "entities": _POSITIONS,

@@ -182,6 +182,7 @@ async def test_another_method_is_a_405(edge: Edge, subtests: pytest.Subtests) ->
                 response = await client.request(method, path)
                 assert response.status_code == 405
                 assert response.json()["code"] == "method_not_allowed"
+                assert "POST" in response.headers["allow"].split(", ")
 
 
 async def test_every_kind_of_bad_key_has_its_own_401(edge: Edge, ledger: Connection) -> None:

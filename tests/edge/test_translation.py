@@ -202,6 +202,30 @@ PASSES = [
         {"generated_text": " monde", "nb_generated_tokens": 1, "nb_input_tokens": 1},
     ),
     Passes(
+        "generation",
+        {"text": "bonjour", "num_return_sequences": 2},
+        {"text": "hello", "remove_input": True, "num_return_sequences": 2},
+        {
+            "generated_text": "unread",
+            "generated_texts": [" world", "hello"],
+            "nb_generated_tokens": 2,
+            "nb_input_tokens": 1,
+        },
+        {
+            "generated_text": "bonjour monde\n--------------\nbonjourbonjour",
+            "generated_texts": ["bonjour monde", "bonjourbonjour"],
+            "nb_generated_tokens": 2,
+            "nb_input_tokens": 1,
+        },
+    ),
+    Passes(
+        "chat",
+        {"messages": [{"role": "user", "content": "bonjour"}]},
+        {"messages": [{"role": "user", "content": "hello"}]},
+        {"answers": [{"text": "world", "reason": "stop"}]},
+        {"answers": [{"text": "monde", "reason": "stop"}]},
+    ),
+    Passes(
         "paraphrasing",
         {"text": "bonjour"},
         {"text": "hello"},

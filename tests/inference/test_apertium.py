@@ -158,7 +158,7 @@ def test_a_folder_without_a_declared_language_is_refused(declared: ModelDeclared
         load(replace(declared, languages=("en", "es", "de")))
     with pytest.raises(ModelUnfit, match="have to be declared"):
         load(replace(declared, languages=()))
-    with pytest.raises(ModelUnfit, match="nothing from 'en': none at all"):
+    with pytest.raises(ModelUnfit, match="nothing from 'en': run `make setup`"):
         load(replace(declared, source="apertium:/nowhere"))
 
 

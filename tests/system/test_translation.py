@@ -1,5 +1,6 @@
 """French, to models that read English alone: `tollgate up` as it is shipped."""
 
+import json
 from typing import Any
 
 import httpx
@@ -96,3 +97,20 @@ async def test_a_translation_can_be_asked_for_by_itself(client: httpx.AsyncClien
     said = await ask(client, "apertium/translation", text="El gato duerme.", target="en")
 
     assert said.json() == {"translation_text": "The cat sleeps."}
+
+
+async def test_who_asks_in_french_may_wait_for_the_answer(client: httpx.AsyncClient) -> None:
+    text = "Ce film est merveilleux."
+    taken = await client.post(f"/v1/async/fr/{MINILM}/sentiment", json={"text": text})
+    assert taken.status_code == 202, taken.text
+    path = f"/v1/jobs/{taken.json()['url'].rpartition('/')[2]}"
+
+    async def is_done() -> bool:
+        return (await client.get(path)).status_code == 200
+
+    await until(is_done)
+    found = (await client.get(path)).json()
+    quantities = await _quantities(client, found["request_id"])
+
+    assert json.loads(found["content"])["scored_labels"][0]["label"] == "POSITIVE"
+    assert quantities["translated_characters"] == len(text)

@@ -48,7 +48,7 @@ def load(where: str, declared: ModelDeclared) -> "Apertium":
     }
     for language in languages:
         if not any(language == source for source, _ in routes):
-            known = ", ".join(sorted({mode.source for mode in modes})) or "none at all"
+            known = ", ".join(sorted({mode.source for mode in modes})) or "run `make setup`"
             raise ModelUnfit(
                 declared.name, f"{FOLDERS / where} has nothing from {language!r}: {known}"
             )
@@ -117,7 +117,7 @@ class Apertium:
                 "send it in several parts.",
                 param="text",
             )
-        return Prepared(words, (value.text, route))
+        return Prepared(max(1, words), (value.text, route))
 
     def run(self, _task: str, prepared: Sequence[Prepared]) -> Sequence[Answer]:
         """Translate each text."""

@@ -18,6 +18,7 @@ from litestar.types import Guard
 from msgspec import Struct
 
 from edge import auth
+from edge.examples import Example
 from edge.settings import Settings
 from events.tasks import Task
 
@@ -50,6 +51,9 @@ API: Final = Service.API
 INTERNAL: Final = Service.INTERNAL
 WEBHOOKS: Final = Service.WEBHOOKS
 
+JSON: Final = "application/json"
+HTML: Final = "text/html"
+
 
 class Endpoint(Struct, frozen=True, kw_only=True):
     """One route and what is said about it."""
@@ -63,6 +67,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     task: Task | None = None  # an inference endpoint has a task, any other a handler
     handler: Callable[..., Any] | None = None
     status_code: int = 200
+    media_type: str = JSON  # of a success
+    example: Example | None = None  # of what to send; a task brings its own
 
 
 def inference(
@@ -93,6 +99,8 @@ def route(
     perspective: Perspective,
     services: Collection[Service],
     status_code: int = 200,
+    media_type: str = JSON,
+    example: Example | None = None,
 ) -> Endpoint:
     """Declare a route with a handler of its own.
 
@@ -105,6 +113,8 @@ def route(
         perspective: On whose behalf. An ``Application`` handler may ask for `caller`.
         services: The doors through which it is reachable.
         status_code: Of a success.
+        media_type: Of a success.
+        example: What to send, so that it works when pasted. What takes a body needs one.
     """
     return Endpoint(
         name=handler.__name__,
@@ -115,6 +125,8 @@ def route(
         method=method,
         handler=handler,
         status_code=status_code,
+        media_type=media_type,
+        example=example,
     )
 
 
@@ -137,8 +149,8 @@ def handler_of(endpoint: Endpoint, *, keys: auth.Keys, settings: Settings) -> HT
         operation_id=endpoint.name,
         summary=endpoint.name.replace("_", " ").capitalize(),
         description=endpoint.description,
-        tags=[str(endpoint.perspective)],
         status_code=endpoint.status_code,
+        media_type=endpoint.media_type,
         guards=_guards(endpoint.perspective, keys=keys, settings=settings),
         opt={"endpoint": endpoint.name},
     )(endpoint.handler)

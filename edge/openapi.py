@@ -8,11 +8,13 @@ so have one description.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 from litestar import Litestar
 
 from edge import sse
+from edge.documentation.variables import named
 from edge.endpoint import Endpoint, Perspective
+from edge.examples import said
+from edge.groups import group_of
 from edge.problem import MEDIA_TYPE, Problem
 from edge.schemas import REFERENCE, schemas, types_of
 from edge.stream import StreamEnd
@@ -74,6 +76,7 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
                 del document["paths"][path]
                 break
             _settle(operation, endpoint)
+            _exemplify(operation, endpoint)
     for endpoint in endpoints:
         if endpoint.task is not None:
             document["paths"][endpoint.path] = {"post": _inference(endpoint)}
@@ -89,6 +92,17 @@ def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
         response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
     responses["default"] = _ERROR
     operation["security"] = _SECURITY.get(endpoint.perspective, [])
+    operation["tags"] = [group_of(endpoint)]
+
+
+def _exemplify(operation: dict[str, Any], endpoint: Endpoint) -> None:
+    """Give the declaration's example; one that names a variable is for the pages alone."""
+    if endpoint.example is None or endpoint.example.body is None:
+        return
+    body = said(endpoint.example.body)
+    if not any(named(str(body))):
+        for content in operation["requestBody"]["content"].values():
+            content["example"] = body
 
 
 def _content(task: Task) -> dict[str, Any]:
@@ -119,7 +133,6 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
         "operationId": endpoint.name,
         "summary": endpoint.name.replace("_", " ").capitalize(),
         "description": endpoint.description,
-        "tags": ["inference"],
         "parameters": [
             {
                 "name": "model",
@@ -134,7 +147,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
             "content": {
                 "application/json": {
                     "schema": {"$ref": REFERENCE.format(name=task.takes.__name__)},
-                    "example": msgspec.json.decode(task.encode(task.example)),
+                    "example": said(task.example),
                 }
             },
         },

@@ -7,6 +7,7 @@ from msgspec import Struct
 from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
+from edge.examples import Example
 from edge.input import Url
 
 
@@ -56,4 +57,11 @@ endpoint = route(
     perspective=Application,
     services={API},
     status_code=201,
+    example=Example(
+        body=NewCheckout(
+            plan="pro",
+            success_url="https://shop.example/thanks",
+            cancel_url="https://shop.example/prices",
+        )
+    ),
 )

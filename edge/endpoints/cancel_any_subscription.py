@@ -8,6 +8,7 @@ from litestar.params import FromPath, QueryParameter
 
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
+from edge.examples import Example
 from edge.subscriptions import Subscription
 
 
@@ -34,4 +35,5 @@ endpoint = route(
     "at once.",
     perspective=Admin,
     services={API},
+    example=Example(after="post_any_subscription"),
 )

@@ -8,6 +8,7 @@ from litestar.params import QueryParameter
 from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
+from edge.examples import Example
 from edge.subscriptions import Subscription
 
 
@@ -33,4 +34,5 @@ endpoint = route(
     "at once.",
     perspective=Application,
     services={API},
+    example=Example(after="post_subscription"),
 )

@@ -7,6 +7,7 @@ from litestar.params import FromPath, JSONBody
 
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
+from edge.examples import Example
 from edge.subscriptions import Subscription, SubscriptionChanges
 
 
@@ -34,4 +35,7 @@ endpoint = route(
     "its period.",
     perspective=Admin,
     services={API},
+    example=Example(
+        body=SubscriptionChanges(cancel_at_period_end=False), after="post_any_subscription"
+    ),
 )

@@ -6,6 +6,7 @@ from litestar.params import JSONBody
 from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
+from edge.examples import Example
 from edge.subscriptions import OwnChanges, Subscription
 
 
@@ -32,4 +33,5 @@ endpoint = route(
     "its period.",
     perspective=Application,
     services={API},
+    example=Example(body=OwnChanges(cancel_at_period_end=False), after="post_subscription"),
 )

@@ -7,6 +7,7 @@ from litestar.params import FromPath, JSONBody
 
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
+from edge.examples import Example
 from edge.subscriptions import NewSubscription, Subscription
 
 
@@ -34,4 +35,5 @@ endpoint = route(
     perspective=Admin,
     services={API},
     status_code=201,
+    example=Example(body=NewSubscription(plan="pro")),
 )

@@ -6,6 +6,7 @@ from litestar.params import JSONBody
 from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
+from edge.examples import Example
 from edge.subscriptions import NewSubscription, Subscription
 
 
@@ -33,4 +34,5 @@ endpoint = route(
     perspective=Application,
     services={API},
     status_code=201,
+    example=Example(body=NewSubscription(plan="pro")),
 )

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
+from edge.examples import Example
 
 
 class Link(Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,4 +40,5 @@ endpoint = route(
     "itself. Its plan follows that customer's subscription from then on.",
     perspective=Admin,
     services={API},
+    example=Example(body=Link("$CUSTOMER_ID")),
 )

@@ -7,6 +7,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Struct
 
 from edge.endpoint import API, Admin, route
+from edge.examples import Example
 from edge.input import Url
 from ledger.budgets import set_webhook
 from ledger.db import Pool, acquire
@@ -48,4 +49,5 @@ endpoint = route(
     "spent. They are signed as Standard Webhooks has it, and tried again for three days.",
     perspective=Admin,
     services={API},
+    example=Example(body=NewWebhook("https://shop.example/tollgate")),
 )

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
+from edge.examples import Example
 from edge.reports import Asked, UsagePage, answer
 from ledger.db import Pool
 
@@ -29,4 +30,5 @@ endpoint = route(
     "task, key, status or meter. `Accept: text/csv` for a spreadsheet.",
     perspective=Application,
     services={API},
+    example=Example(query={"bucket": "hour", "group_by": "model,task"}, needs=["REQUEST_ID"]),
 )

@@ -29,6 +29,7 @@ _KINDS: Final = {
     "causal-lm": "inference.models.causal_lm",
     "echo": "inference.models.echo",
     "py3langid": "inference.models.py3langid",
+    "seq2seq": "inference.models.seq2seq",
     "sentence-transformers": "inference.models.sentence_transformers",
     "spacy": "inference.models.spacy",
 }

@@ -177,7 +177,6 @@ def create_app(settings: Settings) -> ASGIApp:
         "admission": admission,
         "catalogue": catalogue,
         "receipts": receipts,
-        "intake": intake,
         "jobs": jobs,
         "nats_client": client,
     }
@@ -217,6 +216,7 @@ def create_app(settings: Settings) -> ASGIApp:
     return Front(
         route,
         gate if frame.INTERNAL in services else None,
+        intake if frame.WEBHOOKS in services else None,
         app,
         cors=Cors(settings.cors_origins),
         connections=connections,

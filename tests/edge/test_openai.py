@@ -19,7 +19,7 @@ from events.tasks import all_tasks
 from events.usage import Quantities
 from ledger.db import Connection
 from tests.edge.running import Edge, reply, running
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 USED = Quantities(input_tokens=7, output_tokens=3)
@@ -514,6 +514,28 @@ async def test_inputs_come_in_four_forms(edge: Edge, client: AsyncOpenAI) -> Non
     assert [asked["sentences"] for asked in rogue.asked[:4]] == sentences
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "dimensions")
     assert empty.value.param == "input"
+
+
+async def test_an_answer_may_also_be_fetched_later(edge: Edge) -> None:
+    await serve(edge, "chat")
+    async with edge.client() as client:
+        taken = await client.post(
+            "/v1/chat/completions",
+            json={"model": MODEL, "messages": HELLO},
+            headers={"Prefer": "respond-async"},
+        )
+
+        async def finished() -> bool:
+            return (await client.get(taken.json()["url"])).status_code == 200
+
+        await until(finished)
+        found = (await client.get(taken.json()["url"])).json()
+
+    assert taken.status_code == 202
+    answer = json.loads(found["content"])
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0]["message"]["content"] == "Hi there"
+    assert await edge.metered() == 1
 
 
 async def test_models_are_listed_and_found(edge: Edge, client: AsyncOpenAI) -> None:

@@ -15,7 +15,6 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
-from nats.aio.client import Client
 
 from edge import endpoint as frame
 from edge.accounts import Accounts
@@ -23,6 +22,11 @@ from edge.admission import Admission
 from edge.auth import Keys
 from edge.billing import Billing
 from edge.catalogue import Catalogue
+from edge.connections import Connections
+from edge.cors import Cors
+from edge.documentation.pages import Pages
+from edge.documentation.place import read_place
+from edge.documentation.templating import ASSETS, templates
 from edge.exceptions import EXCEPTIONS
 from edge.failures import Failures
 from edge.front import Front
@@ -70,7 +74,7 @@ def create_app(settings: Settings) -> ASGIApp:
     services = [name.strip() for name in settings.services.split(",") if name.strip()]
     endpoints = frame.declared([frame.Service(name) for name in services])
 
-    client = Client()
+    client = broker.EncryptingClient()
     pool = create_pool(settings.database_url)
     direct = Direct(client)
     accounts = Accounts(client, direct, pool)
@@ -119,6 +123,7 @@ def create_app(settings: Settings) -> ASGIApp:
         max_body_bytes=settings.max_body_bytes,
     )
     runner = Runner(client, jobs, route.run, at_once=settings.jobs_at_once)
+    connections = Connections(settings)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -144,6 +149,7 @@ def create_app(settings: Settings) -> ASGIApp:
                         tally.run(),
                         intake.run(),
                         jobs.settle_doubts(),
+                        connections.watch(),
                     )
                 ]
                 metering = tasks.create_task(meter.run())
@@ -187,20 +193,34 @@ def create_app(settings: Settings) -> ASGIApp:
         lifespan=[lifespan, billing.running],
         dependencies={
             **{name: _always(value) for name, value in dependencies.items()},
-            "openapi": Provide(lambda: document, sync_to_thread=False),
+            "openapi": Provide(lambda: pages.document, sync_to_thread=False),
+            "pages": Provide(lambda: pages, sync_to_thread=False),
+            "place": Provide(read_place),
             "caller": Provide(_caller, sync_to_thread=False),
             "asked": Provide(read_asked),
         },
         exception_handlers=EXCEPTIONS,
         openapi_config=OpenAPIConfig("Tollgate", "1", path="/litestar", render_plugins=[]),
+        template_config=templates(settings.root_path),
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )
-    document = describe(app, endpoints, root_path=settings.root_path)
+    pages = Pages(endpoints, describe(app, endpoints, root_path=settings.root_path))
     # what a proxy says is believed: only inside our own walls
-    gates = read_gates(Path(settings.gates_file)) if settings.gates_file else []
-    gate = GateRoute(gates, keys=keys, admission=admission, meter=meter, failures=failures)
-    return Front(route, gate if frame.INTERNAL in services else None, app)
+    gate = GateRoute(
+        read_gates(Path(settings.gates_file)) if settings.gates_file else [],
+        keys=keys,
+        admission=admission,
+        meter=meter,
+        failures=failures,
+    )
+    return Front(
+        route,
+        gate if frame.INTERNAL in services else None,
+        app,
+        cors=Cors(settings.cors_origins),
+        connections=connections,
+    )
 
 
 async def _catch_up(accounts: Accounts, catalogue: Catalogue, runner: Runner) -> None:
@@ -245,11 +265,11 @@ def _caller(request: Request[Any, Any, Any]) -> Any:  # noqa: ANN401 - a Caller,
 
 
 def _assets() -> Any:  # noqa: ANN401 - a router
-    """Swagger UI's files; they come in a package that need not be importable."""
+    """Our style sheet, and Swagger UI's files: of a package that need not be importable."""
     found = find_spec("drf_spectacular_sidecar")
     assert found is not None, "artifacts.txt is not installed; run `make setup`"
     assert found.origin is not None
     files = Path(found.origin).parent / "static/drf_spectacular_sidecar/swagger-ui-dist"
     return create_static_files_router(
-        "/docs/assets", directories=[files], include_in_schema=False, name="assets"
+        "/docs/assets", directories=[ASSETS, files], include_in_schema=False, name="assets"
     )

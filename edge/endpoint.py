@@ -19,6 +19,8 @@ from litestar.types import Guard
 from msgspec import Struct
 
 from edge import auth
+from edge.errors import EdgeError
+from edge.examples import Example
 from edge.openai.dialect import Dialect
 from edge.settings import Settings
 from events.tasks import Task
@@ -52,6 +54,9 @@ API: Final = Service.API
 INTERNAL: Final = Service.INTERNAL
 WEBHOOKS: Final = Service.WEBHOOKS
 
+JSON: Final = "application/json"
+HTML: Final = "text/html"
+
 
 class Endpoint(Struct, frozen=True, kw_only=True):
     """One route and what is said about it."""
@@ -66,7 +71,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     dialect: Dialect[Any] | None = None  # one of OpenAI's has its dialect, and any other a handler
     handler: Callable[..., Any] | None = None
     status_code: int = 200
+    raises: Collection[type[EdgeError]] = ()  # besides what the frame refuses
+    media_types: Sequence[str] = (JSON,)  # of a success
     also: Mapping[int, str] = {}  # other successes, whose bodies are empty: what they mean
+    example: Example | None = None  # of what to send; a task brings its own
 
 
 def inference(
@@ -117,7 +125,10 @@ def route(
     perspective: Perspective,
     services: Collection[Service],
     status_code: int = 200,
+    raises: Collection[type[EdgeError]] = (),
+    media_types: Sequence[str] = (JSON,),
     also: Mapping[int, str] = MappingProxyType({}),
+    example: Example | None = None,
 ) -> Endpoint:
     """Declare a route with a handler of its own.
 
@@ -130,7 +141,11 @@ def route(
         perspective: On whose behalf. An ``Application`` handler may ask for `caller`.
         services: The doors through which it is reachable.
         status_code: Of a success.
+        raises: The errors that the handler answers with, for the documentation; what the
+            frame refuses for all handlers (`edge/refusals.py`) is not among them.
+        media_types: Of a success, likewise.
         also: Other successes, whose bodies are empty, and what each of them means.
+        example: What to send, so that it works when pasted. What takes a body needs one.
     """
     return Endpoint(
         name=handler.__name__,
@@ -141,7 +156,10 @@ def route(
         method=method,
         handler=handler,
         status_code=status_code,
+        raises=raises,
+        media_types=media_types,
         also=also,
+        example=example,
     )
 
 
@@ -164,8 +182,8 @@ def handler_of(endpoint: Endpoint, *, keys: auth.Keys, settings: Settings) -> HT
         operation_id=endpoint.name,
         summary=endpoint.name.replace("_", " ").capitalize(),
         description=endpoint.description,
-        tags=[str(endpoint.perspective)],
         status_code=endpoint.status_code,
+        media_type=endpoint.media_types[0],
         guards=_guards(endpoint.perspective, keys=keys, settings=settings),
         opt={"endpoint": endpoint.name},
     )(endpoint.handler)

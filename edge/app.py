@@ -15,7 +15,6 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
-from nats.aio.client import Client
 
 from edge import endpoint as frame
 from edge.accounts import Accounts
@@ -72,7 +71,7 @@ def create_app(settings: Settings) -> ASGIApp:
     services = [name.strip() for name in settings.services.split(",") if name.strip()]
     endpoints = frame.declared([frame.Service(name) for name in services])
 
-    client = Client()
+    client = broker.EncryptingClient()
     pool = create_pool(settings.database_url)
     direct = Direct(client)
     accounts = Accounts(client, direct, pool)

@@ -19,6 +19,7 @@ from litestar.types import Guard
 from msgspec import Struct
 
 from edge import auth
+from edge.errors import EdgeError
 from edge.openai.dialect import Dialect
 from edge.settings import Settings
 from events.tasks import Task
@@ -52,6 +53,8 @@ API: Final = Service.API
 INTERNAL: Final = Service.INTERNAL
 WEBHOOKS: Final = Service.WEBHOOKS
 
+JSON: Final = "application/json"
+
 
 class Endpoint(Struct, frozen=True, kw_only=True):
     """One route and what is said about it."""
@@ -66,6 +69,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     dialect: Dialect[Any] | None = None  # one of OpenAI's has its dialect, and any other a handler
     handler: Callable[..., Any] | None = None
     status_code: int = 200
+    raises: Collection[type[EdgeError]] = ()  # besides what the frame refuses
+    media_types: Sequence[str] = (JSON,)  # of a success
     also: Mapping[int, str] = {}  # other successes, whose bodies are empty: what they mean
 
 
@@ -117,6 +122,8 @@ def route(
     perspective: Perspective,
     services: Collection[Service],
     status_code: int = 200,
+    raises: Collection[type[EdgeError]] = (),
+    media_types: Sequence[str] = (JSON,),
     also: Mapping[int, str] = MappingProxyType({}),
 ) -> Endpoint:
     """Declare a route with a handler of its own.
@@ -130,6 +137,9 @@ def route(
         perspective: On whose behalf. An ``Application`` handler may ask for `caller`.
         services: The doors through which it is reachable.
         status_code: Of a success.
+        raises: The errors that the handler answers with, for the documentation; what the
+            frame refuses for all handlers (`edge/refusals.py`) is not among them.
+        media_types: Of a success, likewise.
         also: Other successes, whose bodies are empty, and what each of them means.
     """
     return Endpoint(
@@ -141,6 +151,8 @@ def route(
         method=method,
         handler=handler,
         status_code=status_code,
+        raises=raises,
+        media_types=media_types,
         also=also,
     )
 

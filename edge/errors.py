@@ -212,6 +212,10 @@ class MethodNotAllowed(EdgeError):
 
     status, code, title = 405, "method_not_allowed", "This method is not allowed here"
 
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.headers = [(b"allow", allow.encode())]  # RFC 9110 demands it
+
 
 class StillRunning(EdgeError):
     """The first request with the same Idempotency-Key has no answer yet."""

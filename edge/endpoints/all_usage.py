@@ -7,8 +7,8 @@ from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from edge.endpoint import API, Admin, route
-from edge.reports import Asked, UsagePage, answer
+from edge.endpoint import API, JSON, Admin, route
+from edge.reports import CSV, Asked, UsagePage, answer
 from ledger.db import Pool
 
 
@@ -30,4 +30,5 @@ endpoint = route(
     "customers, `group_by=model&top=requests` the models.",
     perspective=Admin,
     services={API},
+    media_types=(JSON, CSV),
 )

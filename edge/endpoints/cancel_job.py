@@ -7,6 +7,7 @@ from litestar.params import FromPath
 
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
+from edge.errors import BrokerAway, JobBegun, UnknownJob
 from edge.jobs.store import JobStore
 
 
@@ -26,4 +27,5 @@ endpoint = route(
     perspective=Application,
     services={API},
     status_code=204,
+    raises={BrokerAway, JobBegun, UnknownJob},
 )

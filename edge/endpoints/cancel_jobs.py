@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
+from edge.errors import BrokerAway
 from edge.jobs.store import JobStore
 
 
@@ -35,4 +36,5 @@ endpoint = route(
     "them is billed.",
     perspective=Application,
     services={API},
+    raises={BrokerAway},
 )

@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edge.endpoint import API, Admin, route
+from edge.errors import InvalidInput
 from edge.input import money_of
 from edge.plans import RunningPlans
 from events.plans import DEFAULT
@@ -61,4 +62,5 @@ endpoint = route(
     'like "12.50" and shown in billionths.',
     perspective=Admin,
     services={API},
+    raises={InvalidInput},
 )

@@ -7,6 +7,7 @@ from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
+from edge.errors import InvalidInput
 from edge.plans import RunningPlans
 from events.plans import DEFAULT
 from ledger.accounts import LedgerAccount, create_account
@@ -43,4 +44,5 @@ endpoint = route(
     perspective=Admin,
     services={API},
     status_code=201,
+    raises={InvalidInput},
 )

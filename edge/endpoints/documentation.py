@@ -37,4 +37,5 @@ endpoint = route(
     description="This documentation.",
     perspective=Public,
     services={API},
+    media_types=("text/html",),
 )

@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
+from edge.errors import InvalidInput
 from edge.input import money_of
 from ledger.accounts import Credit, grant_credit
 from ledger.db import Pool, acquire
@@ -43,4 +44,5 @@ endpoint = route(
     perspective=Admin,
     services={API},
     status_code=201,
+    raises={InvalidInput},
 )

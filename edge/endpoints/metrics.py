@@ -25,4 +25,5 @@ endpoint = route(
     description="Prometheus metrics, in its text format.",
     perspective=Infrastructure,
     services={INTERNAL},
+    media_types=("text/plain",),
 )

@@ -345,7 +345,7 @@ async def test_a_repeat_after_its_edge_died_is_the_same_job(
         assert stored.data
         entry = msgspec.msgpack.decode(stored.data)
         entry[2] = 0.0  # it has expired
-        await edge.nats.publish(stored.subject, msgspec.msgpack.encode(entry))
+        await edge.nats.jetstream().publish(stored.subject, msgspec.msgpack.encode(entry))
         again = await ask(client, **{"Idempotency-Key": "k"})
         found = await result(client, again.json()["url"])
 

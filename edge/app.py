@@ -24,6 +24,9 @@ from edge.billing import Billing
 from edge.catalogue import Catalogue
 from edge.connections import Connections
 from edge.cors import Cors
+from edge.documentation.pages import Pages
+from edge.documentation.place import read_place
+from edge.documentation.templating import ASSETS, templates
 from edge.exceptions import EXCEPTIONS
 from edge.failures import Failures
 from edge.front import Front
@@ -190,16 +193,19 @@ def create_app(settings: Settings) -> ASGIApp:
         lifespan=[lifespan, billing.running],
         dependencies={
             **{name: _always(value) for name, value in dependencies.items()},
-            "openapi": Provide(lambda: document, sync_to_thread=False),
+            "openapi": Provide(lambda: pages.document, sync_to_thread=False),
+            "pages": Provide(lambda: pages, sync_to_thread=False),
+            "place": Provide(read_place),
             "caller": Provide(_caller, sync_to_thread=False),
             "asked": Provide(read_asked),
         },
         exception_handlers=EXCEPTIONS,
         openapi_config=OpenAPIConfig("Tollgate", "1", path="/litestar", render_plugins=[]),
+        template_config=templates(settings.root_path),
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )
-    document = describe(app, endpoints, root_path=settings.root_path)
+    pages = Pages(endpoints, describe(app, endpoints, root_path=settings.root_path))
     # what a proxy says is believed: only inside our own walls
     gate = GateRoute(
         read_gates(Path(settings.gates_file)) if settings.gates_file else [],
@@ -259,11 +265,11 @@ def _caller(request: Request[Any, Any, Any]) -> Any:  # noqa: ANN401 - a Caller,
 
 
 def _assets() -> Any:  # noqa: ANN401 - a router
-    """Swagger UI's files; they come in a package that need not be importable."""
+    """Our style sheet, and Swagger UI's files: of a package that need not be importable."""
     found = find_spec("drf_spectacular_sidecar")
     assert found is not None, "artifacts.txt is not installed; run `make setup`"
     assert found.origin is not None
     files = Path(found.origin).parent / "static/drf_spectacular_sidecar/swagger-ui-dist"
     return create_static_files_router(
-        "/docs/assets", directories=[files], include_in_schema=False, name="assets"
+        "/docs/assets", directories=[ASSETS, files], include_in_schema=False, name="assets"
     )

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from edge import auth
 from edge.errors import EdgeError
+from edge.examples import Example
 from edge.openai.dialect import Dialect
 from edge.settings import Settings
 from events.tasks import Task
@@ -54,6 +55,7 @@ INTERNAL: Final = Service.INTERNAL
 WEBHOOKS: Final = Service.WEBHOOKS
 
 JSON: Final = "application/json"
+HTML: Final = "text/html"
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -72,6 +74,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     raises: Collection[type[EdgeError]] = ()  # besides what the frame refuses
     media_types: Sequence[str] = (JSON,)  # of a success
     also: Mapping[int, str] = {}  # other successes, whose bodies are empty: what they mean
+    example: Example | None = None  # of what to send; a task brings its own
 
 
 def inference(
@@ -125,6 +128,7 @@ def route(
     raises: Collection[type[EdgeError]] = (),
     media_types: Sequence[str] = (JSON,),
     also: Mapping[int, str] = MappingProxyType({}),
+    example: Example | None = None,
 ) -> Endpoint:
     """Declare a route with a handler of its own.
 
@@ -141,6 +145,7 @@ def route(
             frame refuses for all handlers (`edge/refusals.py`) is not among them.
         media_types: Of a success, likewise.
         also: Other successes, whose bodies are empty, and what each of them means.
+        example: What to send, so that it works when pasted. What takes a body needs one.
     """
     return Endpoint(
         name=handler.__name__,
@@ -154,6 +159,7 @@ def route(
         raises=raises,
         media_types=media_types,
         also=also,
+        example=example,
     )
 
 
@@ -176,8 +182,8 @@ def handler_of(endpoint: Endpoint, *, keys: auth.Keys, settings: Settings) -> HT
         operation_id=endpoint.name,
         summary=endpoint.name.replace("_", " ").capitalize(),
         description=endpoint.description,
-        tags=[str(endpoint.perspective)],
         status_code=endpoint.status_code,
+        media_type=endpoint.media_types[0],
         guards=_guards(endpoint.perspective, keys=keys, settings=settings),
         opt={"endpoint": endpoint.name},
     )(endpoint.handler)

@@ -22,7 +22,6 @@ from edge.cors import ENDPOINT as PREFLIGHT
 from edge.cors import Cors
 from edge.errors import EdgeError, Internal, NotFound
 from edge.gate import TASK, GateRoute, is_gate
-from edge.pages import policy
 from edge.route import InferenceRoute
 from edge.stream import Stream
 from events.ids import new_id
@@ -33,6 +32,12 @@ _Headers = Sequence[tuple[bytes, bytes]]
 
 NO_STORE: Final = (b"cache-control", b"no-store")  # answers are for whoever holds the key
 HTML: Final = b"text/html"
+#: What a browser is to run of our pages: our own files, and nothing else.
+POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    b"img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+    b"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
 _EMPTY: Final = frozenset({204, 304})  # statuses whose answers have no body
 NO_ENDPOINT: Final = "none"  # one label for all paths that lead nowhere: metrics stay bounded
 CALLER_GONE: Final = 499  # for the metrics; nobody hears it
@@ -185,8 +190,8 @@ def _completed(headers: list[tuple[bytes, bytes]]) -> _Headers:
     said = dict(headers)
     if b"cache-control" not in said:
         headers.append(NO_STORE)
-    if said.get(b"content-type", b"").startswith(HTML) and b"content-security-policy" not in said:
-        headers.append((b"content-security-policy", policy().encode()))
+    if said.get(b"content-type", b"").startswith(HTML):
+        headers.append((b"content-security-policy", POLICY))
     return headers
 
 

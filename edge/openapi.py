@@ -8,11 +8,13 @@ so have one description.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 from litestar import Litestar
 
 from edge import sse
+from edge.documentation.variables import named
 from edge.endpoint import JSON, Endpoint, Perspective
+from edge.examples import said
+from edge.groups import group_of
 from edge.jobs.taken import Taken
 from edge.native import StreamEnd
 from edge.openai.dialect import Dialect
@@ -84,6 +86,7 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
                 del document["paths"][path]
                 break
             _settle(operation, endpoint)
+            _exemplify(operation, endpoint)
     for endpoint in endpoints:
         if endpoint.task is not None:
             document["paths"][endpoint.path] = {"post": _inference(endpoint)}
@@ -109,6 +112,17 @@ def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
             }
     responses.update(refusals(endpoint, operation, _REQUEST_ID))
     operation["security"] = _SECURITY.get(endpoint.perspective, [])
+    operation["tags"] = [group_of(endpoint)]
+
+
+def _exemplify(operation: dict[str, Any], endpoint: Endpoint) -> None:
+    """Give the declaration's example; one that names a variable is for the pages alone."""
+    if endpoint.example is None or endpoint.example.body is None:
+        return
+    body = said(endpoint.example.body)
+    if not any(named(str(body))):
+        for content in operation["requestBody"]["content"].values():
+            content["example"] = body
 
 
 def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
@@ -126,7 +140,6 @@ def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
         "operationId": endpoint.name,
         "summary": endpoint.name.replace("_", " ").capitalize(),
         "description": endpoint.description,
-        "tags": ["openai"],
         "requestBody": {
             "required": True,
             "content": {"application/json": content(dialect.takes, example=dialect.example)},
@@ -167,7 +180,6 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
         "operationId": endpoint.name,
         "summary": endpoint.name.replace("_", " ").capitalize(),
         "description": endpoint.description,
-        "tags": ["inference"],
         "parameters": [
             {
                 "name": "model",
@@ -182,7 +194,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
             "content": {
                 JSON: {
                     "schema": {"$ref": REFERENCE.format(name=task.takes.__name__)},
-                    "example": msgspec.json.decode(task.encode(task.example)),
+                    "example": said(task.example),
                 }
             },
         },

@@ -97,7 +97,7 @@ def refusals(
         headers: That every response has.
     """
     found: defaultdict[int, set[str]] = defaultdict(set)
-    for error in _all(endpoint, operation):
+    for error in refused(endpoint, operation):
         found[error.status].add(error.code)
     # a model may refuse an input by a code of its own, in OpenAI's dialect with 400
     named = found.keys() - ({400, 422} if endpoint.handler is None else set())
@@ -107,7 +107,8 @@ def refusals(
     }
 
 
-def _all(endpoint: Endpoint, operation: Mapping[str, Any]) -> set[type[EdgeError]]:
+def refused(endpoint: Endpoint, operation: Mapping[str, Any]) -> set[type[EdgeError]]:
+    """The errors that an operation may answer with."""
     found: set[type[EdgeError]] = {*_ALWAYS, *endpoint.raises}
     found.update(_BY_PERSPECTIVE.get(endpoint.perspective, ()))
     if endpoint.handler is None:

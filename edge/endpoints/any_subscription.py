@@ -8,6 +8,7 @@ from litestar.params import FromPath
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
 from edge.errors import NoSubscription
+from edge.examples import Example
 from edge.subscriptions import Subscription
 
 
@@ -32,4 +33,5 @@ endpoint = route(
     perspective=Admin,
     services={API},
     raises={NoSubscription},
+    example=Example(after="post_any_subscription"),
 )

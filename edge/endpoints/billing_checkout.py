@@ -9,6 +9,7 @@ from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
 from edge.errors import AlreadySubscribed, InvalidInput
+from edge.examples import Example
 from edge.input import Url
 
 
@@ -59,4 +60,11 @@ endpoint = route(
     services={API},
     status_code=201,
     raises={*ASKING, AlreadySubscribed, InvalidInput},
+    example=Example(
+        body=NewCheckout(
+            plan="pro",
+            success_url="https://shop.example/thanks",
+            cancel_url="https://shop.example/prices",
+        )
+    ),
 )

@@ -8,6 +8,7 @@ from edge.asking import ASKING
 from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
+from edge.examples import Example
 from edge.input import Url
 
 
@@ -46,4 +47,5 @@ endpoint = route(
     services={API},
     status_code=201,
     raises={*ASKING},
+    example=Example(body=NewPortal("https://shop.example/account")),
 )

@@ -10,6 +10,7 @@ from edge.asking import ASKING
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
 from edge.errors import NoSubscription
+from edge.examples import Example
 from edge.subscriptions import Subscription
 
 
@@ -37,4 +38,5 @@ endpoint = route(
     perspective=Admin,
     services={API},
     raises={*ASKING, NoSubscription},
+    example=Example(after="post_any_subscription"),
 )

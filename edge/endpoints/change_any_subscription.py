@@ -9,6 +9,7 @@ from edge.asking import ASKING
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
 from edge.errors import InvalidInput, NoSubscription
+from edge.examples import Example
 from edge.subscriptions import Subscription, SubscriptionChanges
 
 
@@ -37,4 +38,7 @@ endpoint = route(
     perspective=Admin,
     services={API},
     raises={*ASKING, InvalidInput, NoSubscription},
+    example=Example(
+        body=SubscriptionChanges(cancel_at_period_end=False), after="post_any_subscription"
+    ),
 )

@@ -8,6 +8,7 @@ from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
 from edge.errors import InvalidInput, NoSubscription
+from edge.examples import Example
 from edge.subscriptions import OwnChanges, Subscription
 
 
@@ -35,4 +36,5 @@ endpoint = route(
     perspective=Application,
     services={API},
     raises={*ASKING, InvalidInput, NoSubscription},
+    example=Example(body=OwnChanges(cancel_at_period_end=False), after="post_subscription"),
 )

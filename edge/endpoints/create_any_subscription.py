@@ -9,6 +9,7 @@ from edge.asking import ASKING
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
 from edge.errors import AlreadySubscribed, InvalidInput
+from edge.examples import Example
 from edge.subscriptions import NewSubscription, Subscription
 
 
@@ -37,4 +38,5 @@ endpoint = route(
     services={API},
     status_code=201,
     raises={*ASKING, AlreadySubscribed, InvalidInput},
+    example=Example(body=NewSubscription(plan="pro")),
 )

@@ -8,6 +8,7 @@ from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
 from edge.errors import AlreadySubscribed, InvalidInput
+from edge.examples import Example
 from edge.subscriptions import NewSubscription, Subscription
 
 
@@ -36,4 +37,5 @@ endpoint = route(
     services={API},
     status_code=201,
     raises={*ASKING, AlreadySubscribed, InvalidInput},
+    example=Example(body=NewSubscription(plan="pro")),
 )

@@ -6,6 +6,7 @@ from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
 from edge.errors import NoSubscription
+from edge.examples import Example
 from edge.subscriptions import Subscription
 
 
@@ -29,4 +30,5 @@ endpoint = route(
     perspective=Application,
     services={API},
     raises={NoSubscription},
+    example=Example(after="post_subscription"),
 )

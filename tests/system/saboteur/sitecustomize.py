@@ -138,11 +138,11 @@ def acknowledge_jobs_first() -> None:
 
     handle = Runner._handle  # noqa: SLF001 - likewise
 
-    async def handle_acknowledged(self: Runner, message: Any, begun: Any) -> None:
+    async def handle_acknowledged(self: Runner, message: Any, *others: Any) -> None:
         await message.ack()
-        await handle(self, message, begun)
+        await handle(self, message, *others)
 
-    Runner._handle = handle_acknowledged  # type: ignore[method-assign]  # noqa: SLF001 - likewise
+    Runner._handle = handle_acknowledged  # type: ignore[assignment,method-assign]  # noqa: SLF001 - likewise
 
 
 def hang_in_the_model() -> None:

@@ -41,6 +41,7 @@ from edge.openapi import describe
 from edge.plans import RunningPlans
 from edge.receipts import Receipts
 from edge.reports import read_asked
+from edge.request import Request as EdgeRequest
 from edge.route import InferenceRoute
 from edge.settings import Settings
 from edge.tally import Tally
@@ -201,6 +202,7 @@ def create_app(settings: Settings) -> ASGIApp:
         exception_handlers=EXCEPTIONS,
         openapi_config=OpenAPIConfig("Tollgate", "1", path="/litestar", render_plugins=[]),
         template_config=templates(settings.root_path),
+        request_class=EdgeRequest,
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )

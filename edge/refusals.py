@@ -38,7 +38,13 @@ _BY_PERSPECTIVE: Final[Mapping[Perspective, Errors]] = {
     Perspective.APPLICATION: _KEY,
     Perspective.ADMIN: (errors.NotAdmin, errors.LedgerAway),
 }
-_BODY: Final = (errors.InvalidParameter, errors.BodyTooLarge, errors.CompressedBody)
+_BODY: Final = (
+    errors.InvalidParameter,
+    errors.MalformedJson,
+    errors.BodyTooLarge,
+    errors.CompressedBody,
+    errors.NulCharacter,
+)
 _INFERENCE: Final = (
     errors.MalformedJson,
     errors.InvalidParameter,

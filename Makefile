@@ -13,7 +13,7 @@ WEIGHTS  := .venv/lib/tollgate-models/SmolLM2-135M-Instruct
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check bench demo-billing asyncapi lock clean
+.PHONY: help setup up test check bench demo-billing asyncapi examples lock clean
 
 help: ## show this
 	@echo 'make TARGET, where TARGET is one of'
@@ -65,6 +65,9 @@ $(BIN)/pip:
 asyncapi: setup ## write docs/asyncapi.json anew, after a change of events
 	$(BIN)/tollgate asyncapi > docs/asyncapi.json.new
 	mv docs/asyncapi.json.new docs/asyncapi.json
+
+examples: setup ## ask a running system all examples of the documentation anew, and keep its answers
+	@exec $(BIN)/python -m tests.examples
 
 lock: setup ## resolve pyproject.toml anew and write requirements.txt
 	$(BIN)/python -m deploy.local.pins > requirements.txt.new

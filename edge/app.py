@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +15,6 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
-from nats.aio.client import Client
 
 from edge import endpoint as frame
 from edge.accounts import Accounts
@@ -22,12 +22,20 @@ from edge.admission import Admission
 from edge.auth import Keys
 from edge.billing import Billing
 from edge.catalogue import Catalogue
+from edge.connections import Connections
+from edge.cors import Cors
+from edge.documentation.pages import Pages
+from edge.documentation.place import read_place
+from edge.documentation.templating import ASSETS, templates
 from edge.exceptions import EXCEPTIONS
 from edge.failures import Failures
 from edge.front import Front
 from edge.gate import GateRoute, read_gates
 from edge.idempotency import Idempotency
 from edge.intake import Intake
+from edge.jobs.intake import Intake as JobIntake
+from edge.jobs.runner import Runner
+from edge.jobs.store import JobStore
 from edge.metering import Meter
 from edge.openapi import describe
 from edge.plans import RunningPlans
@@ -55,6 +63,8 @@ STREAMS: Final = (
     streams.QUOTAS,
     streams.IDEMPOTENCY,
     streams.EDGES,
+    streams.JOBS,
+    streams.RESULTS,
 )
 HOLD_SLACK_S: Final = 10.0
 
@@ -64,7 +74,7 @@ def create_app(settings: Settings) -> ASGIApp:
     services = [name.strip() for name in settings.services.split(",") if name.strip()]
     endpoints = frame.declared([frame.Service(name) for name in services])
 
-    client = Client()
+    client = broker.EncryptingClient()
     pool = create_pool(settings.database_url)
     direct = Direct(client)
     accounts = Accounts(client, direct, pool)
@@ -85,28 +95,46 @@ def create_app(settings: Settings) -> ASGIApp:
         max_body_bytes=settings.max_body_bytes,
         patience_s=settings.publish_timeout_s,
     )
+    jobs = JobStore(
+        client,
+        direct,
+        patience_s=settings.publish_timeout_s,
+        most_jobs=settings.open_jobs,
+        most_bytes=settings.open_job_bytes,
+    )
     tally = Tally(client, meter)
     failures = Failures(meter, every_s=settings.failures_s)
     receipts = Receipts(
         pool, read_signing_keys(settings.receipt_keys), issuer=settings.receipt_issuer
     )
     billing = Billing(settings, pool, plans)
+    route = InferenceRoute(
+        endpoints=endpoints,
+        keys=keys,
+        catalogue=catalogue,
+        admission=admission,
+        idempotency=idempotency,
+        intake=JobIntake(jobs, idempotency, pool, settings),
+        workers=workers,
+        meter=meter,
+        failures=failures,
+        deadline_s=settings.deadline_s,
+        stream_s=settings.stream_s,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    runner = Runner(client, jobs, route.run, at_once=settings.jobs_at_once)
+    connections = Connections(settings)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async def catch_up() -> None:
-            await accounts.catch_up()
-            await catalogue.catch_up()
-
+        catch_up = partial(_catch_up, accounts, catalogue, runner)
         await broker.connect(
             settings.nats_url, "tollgate-edge", client=client, on_reconnect=catch_up
         )
         try:
             await streams.require(client, *STREAMS)
-            await direct.start()
-            await workers.start()
-            await catalogue.start()
-            await accounts.start()
+            for part in (direct, workers, catalogue, accounts):
+                await part.start()
             async with pool, asyncio.TaskGroup() as tasks:
                 forever = [
                     tasks.create_task(work)
@@ -120,34 +148,27 @@ def create_app(settings: Settings) -> ASGIApp:
                         failures.run(),
                         tally.run(),
                         intake.run(),
+                        jobs.settle_doubts(),
+                        connections.watch(),
                     )
                 ]
                 metering = tasks.create_task(meter.run())
-                for task in (metering, *forever):
+                running = tasks.create_task(runner.work())
+                for task in (metering, running, *forever):
                     task.add_done_callback(_die_with)
                 log.info("edge_ready", epoch=str(meter.epoch), services=services)
                 yield
-                await _settle(failures, meter, metering, settings.publish_timeout_s)
+                runner.stop()
+                await _settle(
+                    {running}, failures, meter, metering, within_s=settings.publish_timeout_s
+                )
                 await tally.tell()
                 await admission.give_up()
-                for task in forever:
+                for task in (running, *forever):
                     task.cancel()
         finally:
             await client.close()
 
-    route = InferenceRoute(
-        endpoints=endpoints,
-        keys=keys,
-        catalogue=catalogue,
-        admission=admission,
-        idempotency=idempotency,
-        workers=workers,
-        meter=meter,
-        failures=failures,
-        deadline_s=settings.deadline_s,
-        stream_s=settings.stream_s,
-        max_body_bytes=settings.max_body_bytes,
-    )
     dependencies: dict[str, Any] = {
         "settings": settings,
         "pool": pool,
@@ -157,6 +178,7 @@ def create_app(settings: Settings) -> ASGIApp:
         "catalogue": catalogue,
         "receipts": receipts,
         "intake": intake,
+        "jobs": jobs,
         "nats_client": client,
     }
     app = Litestar(
@@ -171,26 +193,53 @@ def create_app(settings: Settings) -> ASGIApp:
         lifespan=[lifespan, billing.running],
         dependencies={
             **{name: _always(value) for name, value in dependencies.items()},
-            "openapi": Provide(lambda: document, sync_to_thread=False),
+            "openapi": Provide(lambda: pages.document, sync_to_thread=False),
+            "pages": Provide(lambda: pages, sync_to_thread=False),
+            "place": Provide(read_place),
             "caller": Provide(_caller, sync_to_thread=False),
             "asked": Provide(read_asked),
         },
         exception_handlers=EXCEPTIONS,
         openapi_config=OpenAPIConfig("Tollgate", "1", path="/litestar", render_plugins=[]),
+        template_config=templates(settings.root_path),
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )
-    document = describe(app, endpoints, root_path=settings.root_path)
+    pages = Pages(endpoints, describe(app, endpoints, root_path=settings.root_path))
     # what a proxy says is believed: only inside our own walls
-    gates = read_gates(Path(settings.gates_file)) if settings.gates_file else []
-    gate = GateRoute(gates, keys=keys, admission=admission, meter=meter, failures=failures)
-    return Front(route, gate if frame.INTERNAL in services else None, app)
+    gate = GateRoute(
+        read_gates(Path(settings.gates_file)) if settings.gates_file else [],
+        keys=keys,
+        admission=admission,
+        meter=meter,
+        failures=failures,
+    )
+    return Front(
+        route,
+        gate if frame.INTERNAL in services else None,
+        app,
+        cors=Cors(settings.cors_origins),
+        connections=connections,
+    )
+
+
+async def _catch_up(accounts: Accounts, catalogue: Catalogue, runner: Runner) -> None:
+    """Hear what was said while the broker was away."""
+    await accounts.catch_up()
+    await catalogue.catch_up()
+    runner.renew()
 
 
 async def _settle(
-    failures: Failures, meter: Meter, metering: asyncio.Task[None], within_s: float
+    ending: set[asyncio.Task[None]],
+    failures: Failures,
+    meter: Meter,
+    metering: asyncio.Task[None],
+    *,
+    within_s: float,
 ) -> None:
-    """Have all that is to be stated stored, before an edge leaves."""
+    """Have all that is to be stated stored, before an edge leaves; `ending` may state some."""
+    await asyncio.wait(ending, timeout=within_s)
     with suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             await failures.state()
@@ -216,11 +265,11 @@ def _caller(request: Request[Any, Any, Any]) -> Any:  # noqa: ANN401 - a Caller,
 
 
 def _assets() -> Any:  # noqa: ANN401 - a router
-    """Swagger UI's files; they come in a package that need not be importable."""
+    """Our style sheet, and Swagger UI's files: of a package that need not be importable."""
     found = find_spec("drf_spectacular_sidecar")
     assert found is not None, "artifacts.txt is not installed; run `make setup`"
     assert found.origin is not None
     files = Path(found.origin).parent / "static/drf_spectacular_sidecar/swagger-ui-dist"
     return create_static_files_router(
-        "/docs/assets", directories=[files], include_in_schema=False, name="assets"
+        "/docs/assets", directories=[ASSETS, files], include_in_schema=False, name="assets"
     )

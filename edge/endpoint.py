@@ -5,10 +5,11 @@ for all of them alike: authentication, validation both ways, metering, errors, m
 documentation.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module
 from pkgutil import iter_modules
+from types import MappingProxyType
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -18,6 +19,9 @@ from litestar.types import Guard
 from msgspec import Struct
 
 from edge import auth
+from edge.errors import EdgeError
+from edge.examples import Example
+from edge.openai.dialect import Dialect
 from edge.settings import Settings
 from events.tasks import Task
 
@@ -50,6 +54,9 @@ API: Final = Service.API
 INTERNAL: Final = Service.INTERNAL
 WEBHOOKS: Final = Service.WEBHOOKS
 
+JSON: Final = "application/json"
+HTML: Final = "text/html"
+
 
 class Endpoint(Struct, frozen=True, kw_only=True):
     """One route and what is said about it."""
@@ -60,9 +67,14 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     services: Collection[Service]
     path: str
     method: str
-    task: Task | None = None  # an inference endpoint has a task, any other a handler
+    task: Task | None = None  # an inference endpoint has a task,
+    dialect: Dialect[Any] | None = None  # one of OpenAI's has its dialect, and any other a handler
     handler: Callable[..., Any] | None = None
     status_code: int = 200
+    raises: Collection[type[EdgeError]] = ()  # besides what the frame refuses
+    media_types: Sequence[str] = (JSON,)  # of a success
+    also: Mapping[int, str] = {}  # other successes, whose bodies are empty: what they mean
+    example: Example | None = None  # of what to send; a task brings its own
 
 
 def inference(
@@ -84,6 +96,26 @@ def inference(
     )
 
 
+def spoken(
+    dialect: Dialect[Any],
+    path: str,
+    *,
+    description: str,
+    perspective: Perspective,
+    services: Collection[Service],
+) -> Endpoint:
+    """Declare that callers may ask models in another dialect than ours, by a path of its own."""
+    return Endpoint(
+        name=dialect.label,
+        description=description,
+        perspective=perspective,
+        services=services,
+        path=path,
+        method="POST",
+        dialect=dialect,
+    )
+
+
 def route(
     method: str,
     path: str,
@@ -93,6 +125,10 @@ def route(
     perspective: Perspective,
     services: Collection[Service],
     status_code: int = 200,
+    raises: Collection[type[EdgeError]] = (),
+    media_types: Sequence[str] = (JSON,),
+    also: Mapping[int, str] = MappingProxyType({}),
+    example: Example | None = None,
 ) -> Endpoint:
     """Declare a route with a handler of its own.
 
@@ -105,6 +141,11 @@ def route(
         perspective: On whose behalf. An ``Application`` handler may ask for `caller`.
         services: The doors through which it is reachable.
         status_code: Of a success.
+        raises: The errors that the handler answers with, for the documentation; what the
+            frame refuses for all handlers (`edge/refusals.py`) is not among them.
+        media_types: Of a success, likewise.
+        also: Other successes, whose bodies are empty, and what each of them means.
+        example: What to send, so that it works when pasted. What takes a body needs one.
     """
     return Endpoint(
         name=handler.__name__,
@@ -115,6 +156,10 @@ def route(
         method=method,
         handler=handler,
         status_code=status_code,
+        raises=raises,
+        media_types=media_types,
+        also=also,
+        example=example,
     )
 
 
@@ -137,8 +182,8 @@ def handler_of(endpoint: Endpoint, *, keys: auth.Keys, settings: Settings) -> HT
         operation_id=endpoint.name,
         summary=endpoint.name.replace("_", " ").capitalize(),
         description=endpoint.description,
-        tags=[str(endpoint.perspective)],
         status_code=endpoint.status_code,
+        media_type=endpoint.media_types[0],
         guards=_guards(endpoint.perspective, keys=keys, settings=settings),
         opt={"endpoint": endpoint.name},
     )(endpoint.handler)

@@ -22,6 +22,7 @@ class EdgeError(Exception):
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Something broke on our side"
     unused: ClassVar[bool] = False  # for certain: nothing of a model's was used
+    final: bool = False  # sending the same again does no good, or could be billed besides
 
     def __init__(
         self,
@@ -52,6 +53,24 @@ class MalformedRequest(EdgeError):
     status, code, title = 400, "malformed_request", "The request is not valid HTTP"
 
 
+class RequestTooSlow(EdgeError):
+    """The request did not arrive in time."""
+
+    status, code, title = 408, "request_too_slow", "The request did not arrive in time"
+
+
+class UriTooLong(EdgeError):
+    """The request line is over the limit."""
+
+    status, code, title = 414, "uri_too_long", "The URL is too long"
+
+
+class HeadTooLarge(EdgeError):
+    """There are too many headers, or too large ones."""
+
+    status, code, title = 431, "head_too_large", "The headers are too large"
+
+
 class MalformedJson(EdgeError):
     """The body is not JSON in UTF-8."""
 
@@ -68,6 +87,22 @@ class InvalidParameter(EdgeError):
     """A query or path parameter."""
 
     status, code, title = 400, "invalid_parameter", "A parameter is wrong"
+
+
+class Unsupported(EdgeError):
+    """An argument that no model here can honour."""
+
+    status, code, title = 400, "unsupported_parameter", "An argument is not supported"
+
+
+class BadRequest(EdgeError):
+    """A 422 of ours, as 400: of a dialect whose callers know no other."""
+
+    def __init__(self, error: EdgeError) -> None:
+        super().__init__(error.message, param=error.param, policy=error.policy)
+        self.headers = error.headers
+        self.status = 400  # type: ignore[misc] # the rest is the error's own
+        self.code, self.title = error.code, error.title  # type: ignore[misc]
 
 
 class MissingKey(EdgeError):
@@ -148,6 +183,12 @@ class UnknownRequest(EdgeError):
     status, code, title = 404, "unknown_request", "No such request is recorded"
 
 
+class UnknownJob(EdgeError):
+    """Never asked by this account, or its result is older than it is kept."""
+
+    status, code, title = 404, "unknown_job", "There is no such job"
+
+
 class NoSubscription(EdgeError):
     """The account has none that could be shown or changed."""
 
@@ -171,11 +212,27 @@ class MethodNotAllowed(EdgeError):
 
     status, code, title = 405, "method_not_allowed", "This method is not allowed here"
 
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.headers = [(b"allow", allow.encode())]  # RFC 9110 demands it
+
 
 class StillRunning(EdgeError):
     """The first request with the same Idempotency-Key has no answer yet."""
 
     status, code, title = 409, "still_running", "The same request still runs"
+
+
+class JobBegun(EdgeError):
+    """Too late to cancel it."""
+
+    status, code, title = 409, "job_begun", "The job runs already, or is finished"
+
+
+class NoWebhook(EdgeError):
+    """Nobody has agreed with this account on how its events are signed."""
+
+    status, code, title = 409, "no_webhook", "The account has no webhook"
 
 
 class AlreadySubscribed(EdgeError):
@@ -260,6 +317,32 @@ class TooManyAtOnce(EdgeError):
     status, code, title = 429, "too_many_at_once", "Too many requests at once"
 
 
+class TooManyJobs(EdgeError):
+    """As many jobs of the account wait as may."""
+
+    status, code, title = 429, "too_many_jobs", "Too many jobs wait"
+
+
+class JobsFull(EdgeError):
+    """The stream of waiting jobs is at its size limit: the operator must act."""
+
+    status, code, title = 503, "jobs_full", "No more jobs can be taken"
+
+
+class TooManyConnections(EdgeError):
+    """One address has as many connections as it may."""
+
+    status, code, title = 429, "too_many_connections", "Too many connections"
+    unused = True
+
+
+class EdgeFull(EdgeError):
+    """The edge has as many connections as it can."""
+
+    status, code, title = 503, "edge_full", "The edge is full"
+    unused = True
+
+
 class ModelNotRunning(EdgeError):
     """Declared, and no worker serves it now."""
 
@@ -303,6 +386,7 @@ class NotMetered(EdgeError):
     """The answer was there, its usage event is not known to be durable: not billed."""
 
     status, code, title = 503, "metering_unavailable", "The answer could not be metered"
+    final = True  # its event is taken back, unless the edge dies before that
 
 
 class MeterFull(EdgeError):
@@ -315,6 +399,24 @@ class NotStored(EdgeError):
     """A webhook's event is not known to be durable: the sender sends it again."""
 
     status, code, title = 503, "event_not_stored", "The event could not be stored"
+
+
+class JobCancelled(EdgeError):
+    """What its caller finds in place of a job's result."""
+
+    status, code, title = 499, "job_cancelled", "The job was cancelled"
+
+
+class JobExpired(EdgeError):
+    """A job whose turn did not come in time."""
+
+    status, code, title = 504, "job_expired", "The job waited too long"
+
+
+class JobLost(EdgeError):
+    """A job that was lost with whoever ran it, again and again."""
+
+    status, code, title = 502, "job_lost", "The job could not be run"
 
 
 # --- tell us ----------------------------------------------------------------------

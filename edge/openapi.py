@@ -8,16 +8,20 @@ so have one description.
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 from litestar import Litestar
 
 from edge import sse
-from edge.endpoint import Endpoint, Perspective
-from edge.problem import MEDIA_TYPE, Problem
-from edge.stream import StreamEnd
+from edge.documentation.variables import named
+from edge.endpoint import JSON, Endpoint, Perspective
+from edge.examples import said
+from edge.groups import group_of
+from edge.jobs.taken import Taken
+from edge.native import StreamEnd
+from edge.openai.dialect import Dialect
+from edge.problem import Problem
+from edge.refusals import refusals
+from edge.schemas import REFERENCE, schemas, types_of
 from events.tasks import Task
-
-REFERENCE: Final = "#/components/schemas/{name}"
 
 SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
     "api_key": {
@@ -32,18 +36,25 @@ _SECURITY: Final[Mapping[Perspective, Any]] = {
     Perspective.APPLICATION: [{"api_key": []}],
     Perspective.ADMIN: [{"admin_token": []}],
 }
+_TEXT: Final = {"schema": {"type": "string"}}
 _METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
 
 _REQUEST_ID: Final = {
     "X-Request-Id": {
         "description": "Of this request, in logs, usage events and errors.",
+        "required": True,
         "schema": {"type": "string", "format": "uuid"},
     }
 }
-_ERROR: Final = {
-    "description": "What is wrong, and what to do about it.",
-    "headers": _REQUEST_ID,
-    "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="Problem")}}},
+_TIMING: Final = {
+    "Server-Timing": {
+        "description": "Milliseconds spent tokenizing, queueing and computing, and in the edge.",
+        "schema": {"type": "string"},
+    }
+}
+_TAKEN: Final = {
+    "description": "The request waits: with `Prefer: respond-async`, or below `/v1/async`.",
+    "content": {"application/json": {"schema": {"$ref": REFERENCE.format(name="Taken")}}},
 }
 
 
@@ -64,8 +75,7 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
     document["servers"] = [{"url": root_path.rstrip("/") or "/"}]
     components = document.setdefault("components", {})
     components["securitySchemes"] = SECURITY_SCHEMES
-    schemas = components.setdefault("schemas", {})
-    schemas.update(_schemas(endpoints))
+    components.setdefault("schemas", {}).update(schemas(_types(endpoints)))
 
     declared = {endpoint.name: endpoint for endpoint in endpoints}
     for path, item in list(document["paths"].items()):
@@ -76,9 +86,12 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
                 del document["paths"][path]
                 break
             _settle(operation, endpoint)
+            _exemplify(operation, endpoint)
     for endpoint in endpoints:
         if endpoint.task is not None:
             document["paths"][endpoint.path] = {"post": _inference(endpoint)}
+        if endpoint.dialect is not None:
+            document["paths"][endpoint.path] = {"post": _spoken(endpoint, endpoint.dialect)}
     return document
 
 
@@ -87,21 +100,71 @@ def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
     responses = operation["responses"]
     for status in [status for status in responses if status >= "400"]:
         del responses[status]
+    for status_code, meaning in endpoint.also.items():
+        responses[str(status_code)] = {"description": meaning}
     for response in responses.values():
         response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
-    responses["default"] = _ERROR
+        if endpoint.handler is not None and "content" in response:
+            (schema,) = response["content"].values()
+            response["content"] = {
+                media_type: schema if media_type == JSON else _TEXT
+                for media_type in endpoint.media_types
+            }
+    responses.update(refusals(endpoint, operation, _REQUEST_ID))
     operation["security"] = _SECURITY.get(endpoint.perspective, [])
+    operation["tags"] = [group_of(endpoint)]
+
+
+def _exemplify(operation: dict[str, Any], endpoint: Endpoint) -> None:
+    """Give the declaration's example; one that names a variable is for the pages alone."""
+    if endpoint.example is None or endpoint.example.body is None:
+        return
+    body = said(endpoint.example.body)
+    if not any(named(str(body))):
+        for content in operation["requestBody"]["content"].values():
+            content["example"] = body
+
+
+def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
+    def content(contract: type, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+        return {"schema": {"$ref": REFERENCE.format(name=contract.__name__)}, **more}
+
+    given = {"application/json": content(dialect.gives)}
+    if dialect.piece is not None:
+        description = (
+            f"With `stream`: messages whose data is a `{dialect.piece.__name__}`, then `[DONE]`. "
+            "One whose data has an `error` ends a stream that is not whole."
+        )
+        given[sse.MEDIA_TYPE] = {"schema": {"description": description}}
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.name.replace("_", " ").capitalize(),
+        "description": endpoint.description,
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": content(dialect.takes, example=dialect.example)},
+        },
+        "responses": {
+            "200": {
+                "description": "The model's answer. Its usage event is durable.",
+                "headers": _TIMING,
+                "content": given,
+            },
+            "202": _TAKEN,
+        },
+    }
+    _settle(operation, endpoint)
+    return operation
 
 
 def _content(task: Task) -> dict[str, Any]:
     """What a 200 holds: the result, or a stream of its pieces."""
     content: dict[str, Any] = {
-        "application/json": {"schema": {"$ref": REFERENCE.format(name=task.gives.__name__)}}
+        JSON: {"schema": {"$ref": REFERENCE.format(name=task.gives.__name__)}}
     }
     if task.piece is not None:
         content[sse.MEDIA_TYPE] = {
             "schema": {
-                "type": "string",
                 "description": "With `stream`: plain messages, whose data is a "
                 f"`{task.piece.__name__}`; then one event, `end` with a `StreamEnd` or `error` "
                 "with a `Problem`. Without either, the stream was cut off.",
@@ -113,15 +176,10 @@ def _content(task: Task) -> dict[str, Any]:
 def _inference(endpoint: Endpoint) -> dict[str, Any]:
     task = endpoint.task
     assert task is not None
-    timing = {
-        "description": "Milliseconds spent tokenizing, queueing and computing, and in the edge.",
-        "schema": {"type": "string"},
-    }
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.name.replace("_", " ").capitalize(),
         "description": endpoint.description,
-        "tags": ["inference"],
         "parameters": [
             {
                 "name": "model",
@@ -134,29 +192,34 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {
+                JSON: {
                     "schema": {"$ref": REFERENCE.format(name=task.takes.__name__)},
-                    "example": msgspec.json.decode(task.encode(task.example)),
+                    "example": said(task.example),
                 }
             },
         },
         "responses": {
             "200": {
                 "description": "The model's answer. Its usage event is durable.",
-                "headers": {"Server-Timing": timing},
+                "headers": _TIMING,
                 "content": _content(task),
-            }
+            },
+            "202": _TAKEN,
         },
     }
     _settle(operation, endpoint)
     return operation
 
 
-def _schemas(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
-    types: list[type] = [Problem, StreamEnd]
+def _types(endpoints: Sequence[Endpoint]) -> Sequence[Any]:
+    types: list[Any] = [Problem, StreamEnd, Taken]
     for endpoint in endpoints:
+        if endpoint.handler is not None:
+            types += types_of(endpoint.handler)
         if endpoint.task is not None:
             types += [endpoint.task.takes, endpoint.task.gives]
             types += [endpoint.task.piece] if endpoint.task.piece else []
-    _, components = msgspec.json.schema_components(types, ref_template=REFERENCE)
-    return components
+        if endpoint.dialect is not None:
+            types += [endpoint.dialect.takes, endpoint.dialect.gives]
+            types += [endpoint.dialect.piece] if endpoint.dialect.piece else []
+    return types

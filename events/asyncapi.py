@@ -6,13 +6,8 @@ comments beside their fields, the subjects, and the streams' configuration.
 Source: https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 
-import ast
-import inspect
-import textwrap
-import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from io import StringIO
 from typing import Any, Final, get_type_hints
 from uuid import UUID
 
@@ -22,6 +17,7 @@ from nats.js.api import DiscardPolicy
 
 from events import budgets, streams, usage
 from events.budgets import BudgetReached
+from events.comments import comments, docstring
 from events.usage import Numbered, Quantities, Usage, UsageRecorded, UsageVoided
 
 _ABOUT: Final = """\
@@ -146,7 +142,7 @@ def _message(
     message: dict[str, Any] = {
         "name": contract.__struct_config__.tag,
         "title": contract.__name__,
-        "summary": _docstring(contract).partition("\n")[0],
+        "summary": docstring(contract).partition("\n")[0],
         "contentType": content_type,
         "payload": {"$ref": f"#/components/schemas/{contract.__name__}"},
         "examples": [{"payload": msgspec.to_builtins(example)}],
@@ -197,35 +193,13 @@ def _schemas(contracts: Sequence[type[Struct]]) -> dict[str, Any]:
     every: list[type[Struct]] = [*contracts, Usage, Quantities]
     for contract in every:
         schema = schemas[contract.__name__]
-        schema["description"] = _docstring(contract)
+        schema["description"] = docstring(contract)
         if not schema["required"]:
             del schema["required"]
-        comments, hints = dict(_comments(contract)), get_type_hints(contract)
+        said, hints = comments(contract), get_type_hints(contract)
         for name, field in schema["properties"].items():
             if hints.get(name) is datetime:
                 field["format"] = "date-time"
-            if name in comments:
-                field["description"] = comments[name]
+            if name in said:
+                field["description"] = said[name]
     return schemas
-
-
-def _docstring(contract: type[Struct]) -> str:
-    return inspect.getdoc(contract) or ""
-
-
-def _comments(contract: type[Struct]) -> Iterator[tuple[str, str]]:
-    """What the source says beside the fields of a struct and of those that it extends."""
-    for kind in reversed(contract.__mro__[: contract.__mro__.index(Struct)]):
-        source = textwrap.dedent(inspect.getsource(kind))
-        beside = {
-            token.start[0]: token.string.lstrip("# ")
-            for token in tokenize.generate_tokens(StringIO(source).readline)
-            if token.type == tokenize.COMMENT
-        }
-        definition = ast.parse(source).body[0]
-        assert isinstance(definition, ast.ClassDef)
-        for field in definition.body:
-            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                lines = range(field.lineno, (field.end_lineno or field.lineno) + 1)
-                if said := " ".join(beside[line] for line in lines if line in beside):
-                    yield field.target.id, said

@@ -20,6 +20,7 @@ ModelName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[\w.~-]
 # as ISO 639 has it, or with its script, as FLORES-200 does: `fr`, `fra_Latn`
 LANGUAGE: Final = r"^[a-z]{2,3}(_[A-Z][a-z]{3})?$"
 Language = Annotated[str, Meta(pattern=LANGUAGE)]
+CUSTOM: Final = "custom_model"  # and what follows it are one name, with its slash as it is
 RESERVED: Final = frozenset(
     {
         "admin",
@@ -28,6 +29,9 @@ RESERVED: Final = frozenset(
         "billing",
         "budget",
         "chat",
+        "completions",
+        "embeddings",
+        "files",
         "gpu",
         "health",
         "jobs",
@@ -59,6 +63,7 @@ class ModelDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tasks: Annotated[tuple[str, ...], Meta(min_length=1)]
     description: str = ""
     languages: tuple[Language, ...] = ()  # that it reads; empty: any
+    translator: str = ""  # the model that translates others into the first of them, and back
     device: str = "cpu"
     limits: Limits = Limits()
 
@@ -114,7 +119,25 @@ def read_models(path: Path) -> Mapping[str, ModelDeclared]:
     for model in models:
         if model.name in declared:
             raise BadModelsFile(path, f"model {model.name!r} is declared twice")
-        if model.name.partition("/")[0] in RESERVED:
+        if model.name.partition("/")[0] in RESERVED or model.name == CUSTOM:
             raise BadModelsFile(path, f"the name {model.name!r} is taken by a route")
         declared[model.name] = model
+    for model in models:
+        if reason := _unfit_translator(model, declared):
+            raise BadModelsFile(path, f"model {model.name!r}: {reason}")
     return declared
+
+
+def _unfit_translator(model: ModelDeclared, declared: Mapping[str, ModelDeclared]) -> str:
+    """Why a model's translator can be none; empty where it can, or is not named."""
+    if not model.translator:
+        return ""
+    if not model.languages:
+        return "it has a translator, and must say which `languages` it reads"
+    translator = declared.get(model.translator)
+    if translator is None or "translation" not in translator.tasks:
+        return f"its translator {model.translator!r} is no model that does translation"
+    ours = model.languages[0]
+    if translator.languages and ours not in translator.languages:
+        return f"its translator {model.translator!r} does not speak {ours!r}"
+    return ""

@@ -155,7 +155,7 @@ def prompts() -> Prompts:
 
 def _prompts(tokenizer: Tokenizer) -> Prompts:
     vocabulary = Vocabulary(tokenizer, tokenizer.get_vocab_size())
-    return Prompts(tokenizer, vocabulary, context=8_192)
+    return Prompts(tokenizer, vocabulary, context=8_192, slots=4)
 
 
 @given(said=st.lists(st.text(min_size=1, max_size=20), max_size=6))

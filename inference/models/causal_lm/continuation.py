@@ -33,7 +33,7 @@ class Continuation:
         self._request = request
         self._ends = ends
         self._decoder = Decoder(tokenizer, request.tokens)
-        self._text = WrittenText(request.end, keep_end=request.keep_end)
+        self._text = WrittenText(*request.ends, keep_end=request.keep_end)
         self._chooser = request.choosers[number]()
         # how far back a bad word may begin that the next token completes
         self._reach = max(map(len, request.bad_words), default=1) - 1

@@ -1,6 +1,6 @@
 """One request in the making: an input that is read once, and the texts that go on from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
@@ -44,6 +44,15 @@ class Draft:
             Continuation(request, number, tokenizer, ends)
             for number in range(len(request.choosers))
         ]
+
+    @property
+    def parts(self) -> Sequence["Draft"]:
+        """Itself: it has one input."""
+        return [self]
+
+    def joined(self, advances: Mapping["Draft", Advance]) -> Advance:
+        """What a step did for it."""
+        return advances[self]
 
     @property
     def reading(self) -> Cache | None:
@@ -90,7 +99,7 @@ class Draft:
             if text.cache is not None:
                 text.cache.length += 1
         pieces = [
-            Piece(piece, self._quantities())
+            Piece(piece, self.quantities)
             for text, row in zip(going, scores, strict=True)
             if (piece := self._piece(text, text.go_on(row))) is not None
         ]
@@ -100,25 +109,28 @@ class Draft:
 
     def _piece(self, text: Continuation, new: str) -> GenerationPiece | None:
         """What is said of a text after a step; where there are several, also that it has ended."""
-        if len(self._texts) == 1:
+        first = self._request.numbered_from
+        if first is None:
             return GenerationPiece(text=new) if new else None
         if not new and text.reason is None:
             return None
-        return GenerationPiece(text=new, index=text.number, reason=text.reason or UNSET)
+        return GenerationPiece(text=new, index=first + text.number, reason=text.reason or UNSET)
 
     def _advance(self, pieces: Sequence[Piece], tokens: int) -> Advance:
         going = len(self.going)
         finished = [text.finished for text in self._texts] if not going else []
         return Advance(
             pieces=pieces,
-            quantities=self._quantities(),
+            quantities=self.quantities,
             tokens=tokens,
             rows=going,
             result=self._request.result(finished) if finished else None,
             reason="length" if any(one.reason == "length" for one in finished) else "stop",
         )
 
-    def _quantities(self) -> Quantities:
+    @property
+    def quantities(self) -> Quantities:
+        """What it has used so far."""
         return replace(
             self._request.read,
             output_tokens=sum(text.written for text in self._texts),

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 from msgspec import UNSET, Struct
 from torch import Tensor
 
-from events.tasks.generation import GenerationInput, GenerationResult
+from events.tasks.generation import BETWEEN, GenerationInput, GenerationResult
 from events.tasks.task import TaskResult, read_texts
 from events.usage import Quantities
 from inference.errors import InputRefused
@@ -15,7 +15,6 @@ from inference.models.causal_lm.sampler import Choice, Sampler, spread
 from inference.models.causal_lm.vocabulary import Vocabulary
 
 TEMPERATURE, TOP_K = 0.8, 50  # as the task says
-BETWEEN: Final = "\n--------------\n"  # texts of one answer: what clients of NLP Cloud split by
 
 
 class Chooser(Protocol):
@@ -50,7 +49,8 @@ class Request(Struct, frozen=True, kw_only=True):
     read: Quantities  # what reading is billed by
     choosers: Sequence[Callable[[], Chooser]]  # a new one for each text that is wanted
     result: Callable[[Sequence[Finished]], TaskResult]  # of these texts, in this order
-    end: str | None = None  # what ends the text, besides the model
+    numbered_from: int | None = None  # the first text, where a stream has to tell texts apart
+    ends: Sequence[str] = ()  # what ends a text, besides the model
     keep_end: bool = True
     bad_words: Sequence[str] = ()  # what may not come about
     strip: bool = False  # leave out the space in front of the text
@@ -107,7 +107,8 @@ def read_request(
         read=read_texts([value.text], input_tokens=len(tokens)),
         choosers=[partial(Sampler, one, never) for one in spread(choice, value.sequences)],
         result=partial(_result, value, len(tokens)),
-        end=value.end_sequence,
+        numbered_from=0 if value.sequences > 1 else None,
+        ends=[value.end_sequence] if value.end_sequence else (),
         keep_end=not value.remove_end_sequence,
         bad_words=bad_words,
     )

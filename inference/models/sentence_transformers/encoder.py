@@ -1,6 +1,6 @@
 """Texts as vectors: a transformer, and the mean over its tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -21,8 +21,8 @@ class Skill(Protocol):
     def layers(self) -> bool:
         """Whether it wants all layers' means, one after the other, and not the unit vector."""
 
-    def texts(self, value: Any) -> Sequence[str]:  # noqa: ANN401 - the task's input
-        """What is to be read of an input.
+    def texts(self, value: Any) -> Sequence[str | list[int]]:  # noqa: ANN401 - the task's input
+        """What is to be read of an input, as text or as tokens that are not framed yet.
 
         Raises:
             InputRefused: the input asks for what cannot be done.
@@ -96,17 +96,25 @@ class SentenceEncoder:
             for value, read in zip(inputs, texts, strict=True)
         ]
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        ids: list[list[int]] = self._tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self._max_tokens,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
-        return ids
+    def _ids(self, texts: Sequence[str | list[int]]) -> list[list[int]]:
+        spelled = [text for text in texts if isinstance(text, str)]
+        ids: Iterator[list[int]] = iter(
+            self._tokenizer(
+                spelled,
+                truncation=True,
+                max_length=self._max_tokens,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+            if spelled
+            else ()
+        )
+        return [next(ids) if isinstance(text, str) else self._framed(text) for text in texts]
+
+    def _framed(self, tokens: list[int]) -> list[int]:
+        """Tokens that came without text, cut off like any, between those that frame a text."""
+        first, last = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
+        return [first, *tokens[: self._max_tokens - 2], last]
 
     def run(self, task: str, prepared: Sequence[Prepared]) -> Sequence[Answer]:
         """Read every text of the batch, and do the task with its vector; raises as `read`."""
@@ -194,7 +202,7 @@ def _mean(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return (hidden.float() * weights).sum(1) / weights.sum(1)
 
 
-def _texts(skill: Skill, value: TaskInput) -> Sequence[str] | InputRefused:
+def _texts(skill: Skill, value: TaskInput) -> Sequence[str | list[int]] | InputRefused:
     try:
         return skill.texts(value)
     except InputRefused as refused:

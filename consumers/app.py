@@ -33,7 +33,7 @@ from events import broker
 from events.plans_file import PlansFile
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
-from ledger.stripe.api import StripeApi
+from ledger.stripe.api import StripeApi, livemode
 from ledger.stripe.passes import POLL, SWEEP
 
 log = structlog.get_logger()
@@ -71,9 +71,10 @@ class App:
         log.info("consumers_stopped")
 
     async def _work(self) -> None:
+        journal = stripe_journal(self._plans, live=livemode(self._settings.stripe_api_key))
         consumers: list[Consumer[Any]] = [
             *[USAGE_FOLD] * self._settings.usage_workers,
-            *[stripe_journal(self._plans)] * self._settings.stripe_workers,
+            *[journal] * self._settings.stripe_workers,
             BUDGET_WEBHOOKS,
         ]
         # of the relay, audit, retention, plans, poll, sweep, customers, metering; two of settling

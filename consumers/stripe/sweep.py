@@ -34,7 +34,7 @@ from ledger.stripe.comparison import (
     note_listed,
 )
 from ledger.stripe.entitlements import follow
-from ledger.stripe.fetch import SUMMARY
+from ledger.stripe.fetch import SUMMARY, Wanted
 from ledger.stripe.objects import asking_at, find_object, store_objects
 from ledger.stripe.passes import Pass, move_pass
 
@@ -136,20 +136,26 @@ class Sweep:
                 "the key sees none of the customers that the ledger has: it is another account's "
                 "of Stripe, or another mode's"
             )
-        after = ""
-        while unlisted := await find_unlisted(ledger, kind, began, after=after, limit=AT_ONCE):
-            asked = await asking_at(ledger)
-            found = storable(kind, await ask_for(self._api, unlisted))
-            differing = await compare_objects(ledger, found, asked)
-            gone = [one["id"] for one in found if one.get("deleted") is True]
-            await self._repair(ledger, [one for one in found if one["id"] in differing], asked)
-            for id_, fields in differing.items():
-                self._report(
-                    Difference("gone", kind, id_)
-                    if id_ in gone
-                    else Difference("differs", kind, id_, fields)
-                )
-            after = unlisted[-1].id
+        unlisted: list[Wanted] = []
+        async for one in find_unlisted(ledger, kind, began):
+            unlisted.append(one)
+            if len(unlisted) == AT_ONCE:
+                await self._ask_for(ledger, kind, unlisted)
+                unlisted = []
+        await self._ask_for(ledger, kind, unlisted)
+
+    async def _ask_for(self, ledger: Connection, kind: str, unlisted: Sequence[Wanted]) -> None:
+        asked = await asking_at(ledger)
+        found = storable(kind, await ask_for(self._api, unlisted))
+        differing = await compare_objects(ledger, found, asked)
+        gone = [one["id"] for one in found if one.get("deleted") is True]
+        await self._repair(ledger, [one for one in found if one["id"] in differing], asked)
+        for id_, fields in differing.items():
+            self._report(
+                Difference("gone", kind, id_)
+                if id_ in gone
+                else Difference("differs", kind, id_, fields)
+            )
 
     async def _summaries(self, ledger: Connection) -> int:
         """What customers are entitled to."""

@@ -69,17 +69,22 @@ DELETE FROM stripe_listed;
 -- name: note_listed
 INSERT INTO stripe_listed (id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING;
 
--- name: find_unlisted
--- Objects of a type that the ledger has for alive, and had before $2, and that were not listed.
-SELECT id, type, customer
-FROM stripe_objects AS known
-WHERE type = $1
-    AND NOT deleted
-    AND updated_at < $2
-    AND id > $3
-    AND NOT EXISTS (SELECT FROM stripe_listed WHERE stripe_listed.id = known.id)
-ORDER BY id
-LIMIT $4;
+-- name: find_live
+-- Objects of a type that the ledger has for alive, and had before $2; and whether each was
+-- listed. A page is taken first, and each of it looked up: any other join reads both tables
+-- whole for each page.
+SELECT live.id, live.type, live.customer, found.id IS NOT NULL AS listed
+FROM (
+    SELECT id, type, customer
+    FROM stripe_objects
+    WHERE type = $1 AND NOT deleted AND updated_at < $2 AND id > $3
+    ORDER BY id
+    LIMIT $4
+) AS live
+LEFT JOIN LATERAL (
+    SELECT id FROM stripe_listed WHERE stripe_listed.id = live.id LIMIT 1
+) AS found ON true
+ORDER BY live.id;
 
 -- name: count_live
 -- Of a type, no further than $2, and whether any of them was listed.

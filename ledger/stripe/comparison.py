@@ -1,6 +1,6 @@
 """What the ledger has of Stripe's objects, next to what Stripe lists."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -12,6 +12,8 @@ from ledger.stripe.api import Json, as_json
 from ledger.stripe.fetch import Wanted
 
 _SQL: Final = _sql.load("stripe_passes.sql")
+
+PAGE: Final = 1_000  # objects that are looked at together
 
 
 async def compare_objects(
@@ -44,19 +46,21 @@ async def note_listed(connection: Connection, ids: Sequence[str]) -> None:
 
 
 async def find_unlisted(
-    connection: Connection, kind: str, before: datetime, *, after: str, limit: int
-) -> Sequence[Wanted]:
+    connection: Connection, kind: str, before: datetime
+) -> AsyncIterator[Wanted]:
     """Objects that the ledger has for alive, and that were not noted as listed.
 
     Args:
-        connection: Where.
+        connection: Where; nothing stays open on it between two objects.
         kind: Stripe's word for the type.
         before: Those that it knew of before then.
-        after: The id from after which on.
-        limit: How many.
     """
-    rows = await connection.fetch(_SQL["find_unlisted"], kind, before, after, limit)
-    return [Wanted(**row) for row in rows]
+    after = ""
+    while rows := await connection.fetch(_SQL["find_live"], kind, before, after, PAGE):
+        for row in rows:
+            if not row["listed"]:
+                yield Wanted(id=row["id"], type=row["type"], customer=row["customer"])
+        after = rows[-1]["id"]
 
 
 async def count_live(connection: Connection, kind: str, *, most: int) -> tuple[int, bool]:

@@ -163,6 +163,7 @@ async def test_many_objects_are_compared_some_at_a_time(
 ) -> None:
     monkeypatch.setattr("consumers.stripe.sweep.AT_ONCE", 2)
     monkeypatch.setattr("consumers.stripe.sync.AT_ONCE", 2)
+    monkeypatch.setattr("ledger.stripe.comparison.PAGE", 3)
     await synchronize(ledger, api)
     for customer in shop.customers:
         stand_in.account.delete(f"/v1/customers/{customer}")

@@ -20,6 +20,7 @@ from tests.bench.road import measure_road
 from tests.bench.sentiment import measure_sentiment
 from tests.bench.streams import measure_streams
 from tests.bench.stripe import measure_reconciliation
+from tests.bench.translation import measure_translation
 from tests.bench.webhooks import measure_entitlements, measure_intake
 from tests.bench.workers import measure_workers
 
@@ -41,6 +42,7 @@ asyncio.run(measure_mirror())
 asyncio.run(measure_jobs())
 asyncio.run(measure_streams())
 measure_questions()
+measure_translation()
 asyncio.run(measure_gpu())
 measure_classification()
 measure_sentiment()

@@ -13,11 +13,11 @@ from nats.errors import Error
 
 from consumers import metrics
 from consumers.audits import keep_audited
-from consumers.budgets import BUDGET_WEBHOOKS
+from consumers.budgets import budget_webhooks
 from consumers.clearing import keep_clear
 from consumers.consumer import Consumer
+from consumers.jobs import job_webhooks
 from consumers.outbox import Relay
-from consumers.pull import Pull
 from consumers.retention import keep_retention
 from consumers.settings import Settings
 from consumers.stripe.customers import keep_customers
@@ -29,8 +29,10 @@ from consumers.stripe.poll import Poll
 from consumers.stripe.settle import keep_settled
 from consumers.stripe.sweep import Sweep
 from consumers.usage import USAGE_FOLD
+from consumers.webhooks import WORKERS, Poster
 from events import broker
 from events.plans_file import PlansFile
+from events.pull import Pull
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
 from ledger.stripe.api import StripeApi
@@ -71,10 +73,12 @@ class App:
         log.info("consumers_stopped")
 
     async def _work(self) -> None:
+        poster = Poster(inside=self._settings.webhooks_inside)
         consumers: list[Consumer[Any]] = [
             *[USAGE_FOLD] * self._settings.usage_workers,
             *[stripe_journal(self._plans)] * self._settings.stripe_workers,
-            BUDGET_WEBHOOKS,
+            *[budget_webhooks(poster)] * WORKERS,
+            *[job_webhooks(poster)] * WORKERS,
         ]
         # of the relay, audit, retention, plans, poll, sweep, customers, metering; two of settling
         connections = len(consumers) + 10

@@ -9,8 +9,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig
 
-from consumers.pull import Pull
 from consumers.redelivery import RETRY_S, Redelivery
+from events.pull import Pull
 from ledger.db import Pool
 
 WRITE_S: Final = 20.0  # below the 30 s ack wait: no redelivery in mid-write

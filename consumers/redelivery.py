@@ -5,8 +5,7 @@ it says: parked in a stream of its own, with the reason. Anything else: handed b
 to come again after a delay.
 """
 
-import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -16,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error
 
 from consumers.errors import NotDelivered, Undeliverable
+from events.pull import give_back
 from ledger.errors import LedgerUnavailable, RefusedByLedger
 
 log = structlog.get_logger()
@@ -113,24 +113,6 @@ def _read(
         except _UNREADABLE as error:
             bad.append((message, str(error)))
     return readable, bad
-
-
-async def give_back(messages: Iterable[Msg], *, delays_s: Sequence[float] = (0.0,)) -> int:
-    """Hand back what is not acknowledged; the broker's own patience does it otherwise.
-
-    Args:
-        messages: Some of them may be acknowledged.
-        delays_s: For how long, after its first delivery, its second, ...
-
-    Returns:
-        How many there were.
-    """
-    unsettled = [message for message in messages if not message.is_acked]
-    with contextlib.suppress(Error):
-        for message in unsettled:
-            attempt = min(message.metadata.num_delivered, len(delays_s))
-            await message.nak(delay=delays_s[attempt - 1])
-    return len(unsettled)
 
 
 def _one_line(reason: str) -> str:

@@ -22,6 +22,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     stripe_requests_per_second: Annotated[float, Meta(ge=1)] = PER_SECOND  # of this process
     stripe_meter_s: Annotated[float, Meta(ge=0)] = 900.0  # between two exports of usage; 0: never
     plans_file: str = ""  # what accounts may use, the plans of Stripe's prices, what is metered
+    webhooks_inside: bool = False  # also to http, and to addresses that are not on the internet
     linger_s: Annotated[float, Meta(ge=0, le=5)] = 0.2  # what a batch waits to fill: fewer commits
     audit_s: Annotated[float, Meta(ge=0)] = 3_600.0  # between two verifications; 0: never
     usage_retention_days: Days = DEFAULT_DAYS  # of raw events; tell `tollgate migrate`, too

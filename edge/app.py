@@ -4,6 +4,7 @@ import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -31,6 +32,9 @@ from edge.front import Front
 from edge.gate import GateRoute, read_gates
 from edge.idempotency import Idempotency
 from edge.intake import Intake
+from edge.jobs.intake import Intake as JobIntake
+from edge.jobs.runner import Runner
+from edge.jobs.store import JobStore
 from edge.metering import Meter
 from edge.openapi import describe
 from edge.plans import RunningPlans
@@ -58,6 +62,8 @@ STREAMS: Final = (
     streams.QUOTAS,
     streams.IDEMPOTENCY,
     streams.EDGES,
+    streams.JOBS,
+    streams.RESULTS,
 )
 HOLD_SLACK_S: Final = 10.0
 
@@ -88,28 +94,45 @@ def create_app(settings: Settings) -> ASGIApp:
         max_body_bytes=settings.max_body_bytes,
         patience_s=settings.publish_timeout_s,
     )
+    jobs = JobStore(
+        client,
+        direct,
+        patience_s=settings.publish_timeout_s,
+        most_jobs=settings.open_jobs,
+        most_bytes=settings.open_job_bytes,
+    )
     tally = Tally(client, meter)
     failures = Failures(meter, every_s=settings.failures_s)
     receipts = Receipts(
         pool, read_signing_keys(settings.receipt_keys), issuer=settings.receipt_issuer
     )
     billing = Billing(settings, pool, plans)
+    route = InferenceRoute(
+        endpoints=endpoints,
+        keys=keys,
+        catalogue=catalogue,
+        admission=admission,
+        idempotency=idempotency,
+        intake=JobIntake(jobs, idempotency, pool, settings),
+        workers=workers,
+        meter=meter,
+        failures=failures,
+        deadline_s=settings.deadline_s,
+        stream_s=settings.stream_s,
+        max_body_bytes=settings.max_body_bytes,
+    )
+    runner = Runner(client, jobs, route.run, at_once=settings.jobs_at_once)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
-        async def catch_up() -> None:
-            await accounts.catch_up()
-            await catalogue.catch_up()
-
+        catch_up = partial(_catch_up, accounts, catalogue, runner)
         await broker.connect(
             settings.nats_url, "tollgate-edge", client=client, on_reconnect=catch_up
         )
         try:
             await streams.require(client, *STREAMS)
-            await direct.start()
-            await workers.start()
-            await catalogue.start()
-            await accounts.start()
+            for part in (direct, workers, catalogue, accounts):
+                await part.start()
             async with pool, asyncio.TaskGroup() as tasks:
                 forever = [
                     tasks.create_task(work)
@@ -123,34 +146,26 @@ def create_app(settings: Settings) -> ASGIApp:
                         failures.run(),
                         tally.run(),
                         intake.run(),
+                        jobs.settle_doubts(),
                     )
                 ]
                 metering = tasks.create_task(meter.run())
-                for task in (metering, *forever):
+                running = tasks.create_task(runner.work())
+                for task in (metering, running, *forever):
                     task.add_done_callback(_die_with)
                 log.info("edge_ready", epoch=str(meter.epoch), services=services)
                 yield
-                await _settle(failures, meter, metering, settings.publish_timeout_s)
+                runner.stop()
+                await _settle(
+                    {running}, failures, meter, metering, within_s=settings.publish_timeout_s
+                )
                 await tally.tell()
                 await admission.give_up()
-                for task in forever:
+                for task in (running, *forever):
                     task.cancel()
         finally:
             await client.close()
 
-    route = InferenceRoute(
-        endpoints=endpoints,
-        keys=keys,
-        catalogue=catalogue,
-        admission=admission,
-        idempotency=idempotency,
-        workers=workers,
-        meter=meter,
-        failures=failures,
-        deadline_s=settings.deadline_s,
-        stream_s=settings.stream_s,
-        max_body_bytes=settings.max_body_bytes,
-    )
     dependencies: dict[str, Any] = {
         "settings": settings,
         "pool": pool,
@@ -160,6 +175,7 @@ def create_app(settings: Settings) -> ASGIApp:
         "catalogue": catalogue,
         "receipts": receipts,
         "intake": intake,
+        "jobs": jobs,
         "nats_client": client,
     }
     app = Litestar(
@@ -193,10 +209,23 @@ def create_app(settings: Settings) -> ASGIApp:
     return Front(route, gate if frame.INTERNAL in services else None, app)
 
 
+async def _catch_up(accounts: Accounts, catalogue: Catalogue, runner: Runner) -> None:
+    """Hear what was said while the broker was away."""
+    await accounts.catch_up()
+    await catalogue.catch_up()
+    runner.renew()
+
+
 async def _settle(
-    failures: Failures, meter: Meter, metering: asyncio.Task[None], within_s: float
+    ending: set[asyncio.Task[None]],
+    failures: Failures,
+    meter: Meter,
+    metering: asyncio.Task[None],
+    *,
+    within_s: float,
 ) -> None:
-    """Have all that is to be stated stored, before an edge leaves."""
+    """Have all that is to be stated stored, before an edge leaves; `ending` may state some."""
+    await asyncio.wait(ending, timeout=within_s)
     with suppress(TimeoutError):
         async with asyncio.timeout(within_s):
             await failures.state()

@@ -18,11 +18,12 @@ GONE: Final = "tollgate.gone"
 
 
 class Answer(Struct, frozen=True):
-    """A response with status 200."""
+    """A response that is no error."""
 
     body: bytes
     headers: Sequence[tuple[bytes, bytes]]
     request_id: UUID | None = None  # under which it is metered, where that is another
+    status: int = 200
 
 
 class CallerGone(Exception):
@@ -112,12 +113,15 @@ class Presence:
     """Ends what is awaited inside it, with `CallerGone`, once the caller hangs up.
 
     Its body must have been read. On a server without the extension nobody is told.
+
+    Args:
+        scope: The request's; None where no caller waits.
     """
 
     __slots__ = ("_gone", "_task", "_watch")
 
-    def __init__(self, scope: Scope) -> None:
-        extensions: Any = scope.get("extensions") or {}
+    def __init__(self, scope: Scope | None) -> None:
+        extensions: Any = (scope and scope.get("extensions")) or {}
         self._watch: Callable[[Callable[[], object] | None], bool] | None = extensions.get(GONE)
         self._task: asyncio.Task[Any] | None = None
         self._gone = False

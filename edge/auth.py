@@ -86,12 +86,24 @@ class Keys:
                 each its own code.
             LedgerAway: an unknown key while PostgreSQL is away; answered 503.
         """
+        return await self.identify(self.hash_of(authorization))
+
+    def hash_of(self, authorization: str | None) -> bytes:
+        """What the key in an Authorization header is known by.
+
+        Raises:
+            MissingKey, MalformedKey: answered 401.
+        """
         secret = credentials(authorization)
         if not key_format.checksum_ok(secret):  # no look-up for what is only a typo
             message = "the key is malformed: copy all of it, from `tg_` to its last letter"
             raise MalformedKey(message)
+        return key_format.digest(secret, self._secret)
+
+    async def identify(self, digest: bytes) -> Caller:
+        """The caller behind a key's hash; raises as `authenticate`, but for what is no key."""
         try:
-            found = await self._accounts.find(key_format.digest(secret, self._secret))
+            found = await self._accounts.find(digest)
         except LedgerUnavailable as error:
             message = "keys cannot be looked up right now; try again"
             raise LedgerAway(message, retry_after_s=1) from error

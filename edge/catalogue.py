@@ -72,10 +72,7 @@ class Catalogue:
             UnknownTask: declared, for other tasks.
             LanguageNotSpoken: declared, for other languages.
         """
-        declared = self._models.get(model)
-        if declared is None:
-            message = f"no model is called {model[:MAX_SHOWN]!r}; GET /v1/models lists them"
-            raise UnknownModel(message, param="model")
+        declared = self._declared(model)
         if task not in declared.tasks:
             tasks = ", ".join(declared.tasks)
             message = f"model {model!r} does not do {task[:MAX_SHOWN]!r}; it does: {tasks}"
@@ -90,10 +87,24 @@ class Catalogue:
 
     def states(self) -> Iterator[ModelState]:
         """Every declared model."""
+        return map(self.state, self._models)
+
+    def state(self, model: str) -> ModelState:
+        """One model.
+
+        Raises:
+            UnknownModel: never declared.
+        """
+        declared = self._declared(model)
         now = self._clock()
-        for name, model in self._models.items():
-            holds = self._holds[name].values()
-            yield ModelState(model, sum(until > now for until in holds))
+        return ModelState(declared, sum(until > now for until in self._holds[model].values()))
+
+    def _declared(self, model: str) -> ModelDeclared:
+        declared = self._models.get(model)
+        if declared is None:
+            message = f"no model is called {model[:MAX_SHOWN]!r}; GET /v1/models lists them"
+            raise UnknownModel(message, param="model")
+        return declared
 
     async def _hear(self, message: Msg) -> None:
         try:

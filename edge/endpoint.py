@@ -5,10 +5,11 @@ for all of them alike: authentication, validation both ways, metering, errors, m
 documentation.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from importlib import import_module
 from pkgutil import iter_modules
+from types import MappingProxyType
 from typing import Any, Final
 
 from litestar.connection import ASGIConnection
@@ -19,6 +20,7 @@ from msgspec import Struct
 
 from edge import auth
 from edge.examples import Example
+from edge.openai.dialect import Dialect
 from edge.settings import Settings
 from events.tasks import Task
 
@@ -64,11 +66,24 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     services: Collection[Service]
     path: str
     method: str
-    task: Task | None = None  # an inference endpoint has a task, any other a handler
+    task: Task | None = None  # an inference endpoint has a task,
+    dialect: Dialect[Any] | None = None  # one of OpenAI's has its dialect, and any other a handler
     handler: Callable[..., Any] | None = None
     status_code: int = 200
     media_type: str = JSON  # of a success
     example: Example | None = None  # of what to send; a task brings its own
+    also: Mapping[int, str] = {}  # other successes, whose bodies are empty: what they mean
+
+    @property
+    def asks(self) -> Task | None:
+        """The task that models are asked for, in whatever dialect."""
+        return self.task if self.dialect is None else self.dialect.task
+
+    @property
+    def streams(self) -> bool:
+        """Whether its answer can be had piece by piece."""
+        spoken = self.task if self.dialect is None else self.dialect
+        return spoken is not None and spoken.piece is not None
 
 
 def inference(
@@ -90,6 +105,26 @@ def inference(
     )
 
 
+def spoken(
+    dialect: Dialect[Any],
+    path: str,
+    *,
+    description: str,
+    perspective: Perspective,
+    services: Collection[Service],
+) -> Endpoint:
+    """Declare that callers may ask models in another dialect than ours, by a path of its own."""
+    return Endpoint(
+        name=dialect.label,
+        description=description,
+        perspective=perspective,
+        services=services,
+        path=path,
+        method="POST",
+        dialect=dialect,
+    )
+
+
 def route(
     method: str,
     path: str,
@@ -101,6 +136,7 @@ def route(
     status_code: int = 200,
     media_type: str = JSON,
     example: Example | None = None,
+    also: Mapping[int, str] = MappingProxyType({}),
 ) -> Endpoint:
     """Declare a route with a handler of its own.
 
@@ -115,6 +151,7 @@ def route(
         status_code: Of a success.
         media_type: Of a success.
         example: What to send, so that it works when pasted. What takes a body needs one.
+        also: Other successes, whose bodies are empty, and what each of them means.
     """
     return Endpoint(
         name=handler.__name__,
@@ -127,6 +164,7 @@ def route(
         status_code=status_code,
         media_type=media_type,
         example=example,
+        also=also,
     )
 
 

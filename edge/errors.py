@@ -22,6 +22,7 @@ class EdgeError(Exception):
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Something broke on our side"
     unused: ClassVar[bool] = False  # for certain: nothing of a model's was used
+    final: bool = False  # sending the same again does no good, or could be billed besides
 
     def __init__(
         self,
@@ -68,6 +69,22 @@ class InvalidParameter(EdgeError):
     """A query or path parameter."""
 
     status, code, title = 400, "invalid_parameter", "A parameter is wrong"
+
+
+class Unsupported(EdgeError):
+    """An argument that no model here can honour."""
+
+    status, code, title = 400, "unsupported_parameter", "An argument is not supported"
+
+
+class BadRequest(EdgeError):
+    """A 422 of ours, as 400: of a dialect whose callers know no other."""
+
+    def __init__(self, error: EdgeError) -> None:
+        super().__init__(error.message, param=error.param, policy=error.policy)
+        self.headers = error.headers
+        self.status = 400  # type: ignore[misc] # the rest is the error's own
+        self.code, self.title = error.code, error.title  # type: ignore[misc]
 
 
 class MissingKey(EdgeError):
@@ -148,6 +165,12 @@ class UnknownRequest(EdgeError):
     status, code, title = 404, "unknown_request", "No such request is recorded"
 
 
+class UnknownJob(EdgeError):
+    """Never asked by this account, or its result is older than it is kept."""
+
+    status, code, title = 404, "unknown_job", "There is no such job"
+
+
 class NoSubscription(EdgeError):
     """The account has none that could be shown or changed."""
 
@@ -176,6 +199,18 @@ class StillRunning(EdgeError):
     """The first request with the same Idempotency-Key has no answer yet."""
 
     status, code, title = 409, "still_running", "The same request still runs"
+
+
+class JobBegun(EdgeError):
+    """Too late to cancel it."""
+
+    status, code, title = 409, "job_begun", "The job runs already, or is finished"
+
+
+class NoWebhook(EdgeError):
+    """Nobody has agreed with this account on how its events are signed."""
+
+    status, code, title = 409, "no_webhook", "The account has no webhook"
 
 
 class AlreadySubscribed(EdgeError):
@@ -260,6 +295,18 @@ class TooManyAtOnce(EdgeError):
     status, code, title = 429, "too_many_at_once", "Too many requests at once"
 
 
+class TooManyJobs(EdgeError):
+    """As many jobs of the account wait as may."""
+
+    status, code, title = 429, "too_many_jobs", "Too many jobs wait"
+
+
+class JobsFull(EdgeError):
+    """The stream of waiting jobs is at its size limit: the operator must act."""
+
+    status, code, title = 503, "jobs_full", "No more jobs can be taken"
+
+
 class ModelNotRunning(EdgeError):
     """Declared, and no worker serves it now."""
 
@@ -303,6 +350,7 @@ class NotMetered(EdgeError):
     """The answer was there, its usage event is not known to be durable: not billed."""
 
     status, code, title = 503, "metering_unavailable", "The answer could not be metered"
+    final = True  # its event is taken back, unless the edge dies before that
 
 
 class MeterFull(EdgeError):
@@ -315,6 +363,24 @@ class NotStored(EdgeError):
     """A webhook's event is not known to be durable: the sender sends it again."""
 
     status, code, title = 503, "event_not_stored", "The event could not be stored"
+
+
+class JobCancelled(EdgeError):
+    """What its caller finds in place of a job's result."""
+
+    status, code, title = 499, "job_cancelled", "The job was cancelled"
+
+
+class JobExpired(EdgeError):
+    """A job whose turn did not come in time."""
+
+    status, code, title = 504, "job_expired", "The job waited too long"
+
+
+class JobLost(EdgeError):
+    """A job that was lost with whoever ran it, again and again."""
+
+    status, code, title = 502, "job_lost", "The job could not be run"
 
 
 # --- tell us ----------------------------------------------------------------------

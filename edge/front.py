@@ -19,7 +19,7 @@ from edge import metrics, problem
 from edge.asgi import Answer, CallerGone, respond
 from edge.errors import EdgeError, Internal
 from edge.gate import TASK, GateRoute, is_gate
-from edge.route import InferenceRoute, called
+from edge.route import InferenceRoute
 from edge.stream import Stream
 from events.ids import new_id
 
@@ -44,9 +44,9 @@ class Front:
             return
         request_id = new_id()
         started = time.perf_counter()
-        if target := called(scope["raw_path"]):
-            endpoint = self._route.label(target)
-            answering = self._route.answer(target, request_id, scope, receive)
+        if dialect := self._route.dialect(scope["raw_path"]):
+            endpoint = dialect.label
+            answering = self._route.answer(dialect, request_id, scope, receive)
             status = await _answer(answering, request_id, scope, receive, send)
         elif self._gate is not None and is_gate(scope["raw_path"]):
             endpoint = TASK
@@ -105,11 +105,11 @@ async def _answer(
         await respond(
             scope,
             send,
-            200,
+            answer.status,
             answer.body,
             headers=[_id(answer.request_id or request_id), *answer.headers],
         )
-        return 200
+        return answer.status
     await respond(
         scope,
         send,

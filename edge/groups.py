@@ -6,6 +6,7 @@ from typing import Final
 from edge.endpoint import Endpoint, Perspective
 
 INFERENCE: Final = "Inference"
+OPENAI: Final = "For clients of OpenAI"
 OTHER: Final = "Others"
 _PERSPECTIVES: Final[Mapping[Perspective, str]] = {
     Perspective.ADMIN: "Administration",
@@ -13,6 +14,7 @@ _PERSPECTIVES: Final[Mapping[Perspective, str]] = {
 }
 _PATHS: Final[Mapping[str, str]] = {
     "/v1/models": "Models",
+    "/v1/jobs": "Asynchronous requests",
     "/v1/usage": "Usage and receipts",
     "/v1/receipts": "Usage and receipts",
     "/v1/limits": "Limits and budgets",
@@ -26,6 +28,7 @@ _PATHS: Final[Mapping[str, str]] = {
 #: All of them, in the order of the index.
 GROUPS: Final = (
     INFERENCE,
+    OPENAI,
     *dict.fromkeys(group for group in _PATHS.values() if group != "Documentation"),
     OTHER,
     *_PERSPECTIVES.values(),
@@ -35,6 +38,8 @@ GROUPS: Final = (
 
 def group_of(endpoint: Endpoint) -> str:
     """The part that an endpoint belongs to, by what it asks for, for whom, and where it is."""
+    if endpoint.dialect is not None:
+        return OPENAI
     if endpoint.task is not None:
         return INFERENCE
     if group := _PERSPECTIVES.get(endpoint.perspective):

@@ -18,17 +18,14 @@ import structlog
 from msgspec import Struct
 from nats.aio.client import Client
 
+from edge.entry import NotWritten, Overtaken, write_entry
 from edge.errors import BrokerAway, IdempotencyKeyReused, InvalidParameter, StillRunning
 from events.direct import Direct
 from events.streams import IDEMPOTENCY
 
 log = structlog.get_logger()
 
-STORE_S: Final = 2.0
 MAX_KEY: Final = 255  # characters
-_WRONG_SEQUENCE: Final = 10071  # somebody else was there first
-
-_EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
 
 
 class _Entry(Struct, frozen=True, array_like=True):
@@ -42,16 +39,6 @@ class _Entry(Struct, frozen=True, array_like=True):
 
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(_Entry)
-
-
-class _Ack(Struct):
-    seq: int = 0
-    error: "_Error | None" = None
-
-
-class _Error(Struct):
-    err_code: int = 0
-    description: str = ""
 
 
 class Claim:
@@ -175,18 +162,12 @@ class Idempotency:
             BrokerAway: it is not known to be written.
         """
         try:
-            reply = await self._connection.request(
-                subject, value, timeout=STORE_S, headers={_EXPECTED: str(after), **headers}
-            )
-            ack = msgspec.json.decode(reply.data, type=_Ack)
-        except (nats.errors.Error, OSError, TimeoutError, msgspec.DecodeError) as error:
+            return await write_entry(self._connection, subject, value, after=after, headers=headers)
+        except Overtaken as error:
+            raise _still_running(1.0) from error
+        except (NotWritten, nats.errors.MaxPayloadError) as error:
+            log.warning("idempotency_refused", reason=str(error))
             raise _away() from error
-        if ack.error is None:
-            return ack.seq
-        if ack.error.err_code == _WRONG_SEQUENCE:
-            raise _still_running(1.0)
-        log.error("idempotency_refused", reason=ack.error.description)
-        raise _away()
 
 
 def _still_running(left_s: float) -> StillRunning:

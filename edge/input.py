@@ -1,7 +1,8 @@
 """Reading what a caller sent into a task's input."""
 
 import re
-from typing import Annotated, Any, Final
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -12,6 +13,7 @@ from events.tasks import Task
 
 #: An address on the web, as callers may give one.
 Url = Annotated[str, Meta(max_length=2_000, pattern=r"^https?://[^\s\x00]+$")]
+Value = TypeVar("Value")
 
 _AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
@@ -20,7 +22,12 @@ _OWN_CHECK: Final = re.compile(r"^`([^`]*)`")  # how an input type's own checks 
 
 
 def decode_input(task: Task, body: bytes) -> Any:  # noqa: ANN401 - an instance of task.takes
-    """The input in `body`.
+    """The input in `body`; raises as `decode`."""
+    return decode(task.decode_input, body)
+
+
+def decode(read: Callable[[bytes], Value], body: bytes) -> Value:
+    """What `read` makes of a caller's JSON.
 
     Raises:
         MalformedJson: not JSON, not UTF-8, or nested beyond reason.
@@ -28,7 +35,7 @@ def decode_input(task: Task, body: bytes) -> Any:  # noqa: ANN401 - an instance 
         NulCharacter: a text holds U+0000, which no tokenizer and no database likes.
     """
     try:
-        value = task.decode_input(body)
+        value = read(body)
     except msgspec.ValidationError as error:
         raise invalid(error) from error
     except UnicodeDecodeError as error:

@@ -15,9 +15,11 @@ from edge.documentation.variables import named
 from edge.endpoint import Endpoint, Perspective
 from edge.examples import said
 from edge.groups import group_of
+from edge.jobs.taken import Taken
+from edge.native import StreamEnd
+from edge.openai.dialect import Dialect
 from edge.problem import MEDIA_TYPE, Problem
 from edge.schemas import REFERENCE, schemas, types_of
-from edge.stream import StreamEnd
 from events.tasks import Task
 
 SECURITY_SCHEMES: Final[Mapping[str, Any]] = {
@@ -41,10 +43,20 @@ _REQUEST_ID: Final = {
         "schema": {"type": "string", "format": "uuid"},
     }
 }
+_TIMING: Final = {
+    "Server-Timing": {
+        "description": "Milliseconds spent tokenizing, queueing and computing, and in the edge.",
+        "schema": {"type": "string"},
+    }
+}
 _ERROR: Final = {
     "description": "What is wrong, and what to do about it.",
     "headers": _REQUEST_ID,
     "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="Problem")}}},
+}
+_TAKEN: Final = {
+    "description": "The request waits: with `Prefer: respond-async`, or below `/v1/async`.",
+    "content": {"application/json": {"schema": {"$ref": REFERENCE.format(name="Taken")}}},
 }
 
 
@@ -80,6 +92,8 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
     for endpoint in endpoints:
         if endpoint.task is not None:
             document["paths"][endpoint.path] = {"post": _inference(endpoint)}
+        if endpoint.dialect is not None:
+            document["paths"][endpoint.path] = {"post": _spoken(endpoint, endpoint.dialect)}
     return document
 
 
@@ -88,6 +102,8 @@ def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
     responses = operation["responses"]
     for status in [status for status in responses if status >= "400"]:
         del responses[status]
+    for status_code, meaning in endpoint.also.items():
+        responses[str(status_code)] = {"description": meaning}
     for response in responses.values():
         response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
     responses["default"] = _ERROR
@@ -103,6 +119,38 @@ def _exemplify(operation: dict[str, Any], endpoint: Endpoint) -> None:
     if not any(named(str(body))):
         for content in operation["requestBody"]["content"].values():
             content["example"] = body
+
+
+def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
+    def content(contract: type, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
+        return {"schema": {"$ref": REFERENCE.format(name=contract.__name__)}, **more}
+
+    given = {"application/json": content(dialect.gives)}
+    if dialect.piece is not None:
+        description = (
+            f"With `stream`: messages whose data is a `{dialect.piece.__name__}`, then `[DONE]`. "
+            "One whose data has an `error` ends a stream that is not whole."
+        )
+        given[sse.MEDIA_TYPE] = {"schema": {"type": "string", "description": description}}
+    operation: dict[str, Any] = {
+        "operationId": endpoint.name,
+        "summary": endpoint.name.replace("_", " ").capitalize(),
+        "description": endpoint.description,
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": content(dialect.takes, example=dialect.example)},
+        },
+        "responses": {
+            "200": {
+                "description": "The model's answer. Its usage event is durable.",
+                "headers": _TIMING,
+                "content": given,
+            },
+            "202": _TAKEN,
+        },
+    }
+    _settle(operation, endpoint)
+    return operation
 
 
 def _content(task: Task) -> dict[str, Any]:
@@ -125,10 +173,6 @@ def _content(task: Task) -> dict[str, Any]:
 def _inference(endpoint: Endpoint) -> dict[str, Any]:
     task = endpoint.task
     assert task is not None
-    timing = {
-        "description": "Milliseconds spent tokenizing, queueing and computing, and in the edge.",
-        "schema": {"type": "string"},
-    }
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.name.replace("_", " ").capitalize(),
@@ -154,9 +198,10 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
         "responses": {
             "200": {
                 "description": "The model's answer. Its usage event is durable.",
-                "headers": {"Server-Timing": timing},
+                "headers": _TIMING,
                 "content": _content(task),
-            }
+            },
+            "202": _TAKEN,
         },
     }
     _settle(operation, endpoint)
@@ -164,11 +209,14 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _types(endpoints: Sequence[Endpoint]) -> Sequence[Any]:
-    types: list[Any] = [Problem, StreamEnd]
+    types: list[Any] = [Problem, StreamEnd, Taken]
     for endpoint in endpoints:
         if endpoint.handler is not None:
             types += types_of(endpoint.handler)
         if endpoint.task is not None:
             types += [endpoint.task.takes, endpoint.task.gives]
             types += [endpoint.task.piece] if endpoint.task.piece else []
+        if endpoint.dialect is not None:
+            types += [endpoint.dialect.takes, endpoint.dialect.gives]
+            types += [endpoint.dialect.piece] if endpoint.dialect.piece else []
     return types

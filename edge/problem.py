@@ -23,6 +23,14 @@ _KINDS: Final = {
 }
 _FIRST_SERVER_ERROR: Final = 500
 
+#: What OpenAI calls it, where programs go by that.
+_OPENAI_CODES: Final = {
+    "budget_exhausted": "insufficient_quota",
+    "input_too_long": "context_length_exceeded",
+    "unknown_key": "invalid_api_key",
+    "unknown_model": "model_not_found",
+}
+
 
 class OpenAIError(Struct, frozen=True):
     """The error object that OpenAI's clients look for."""
@@ -67,7 +75,9 @@ def body(error: EdgeError, request_id: UUID) -> bytes:
             code=error.code,
             request_id=str(request_id),
             message=error.message,
-            error=OpenAIError(error.message, kind, error.param, error.code),
+            error=OpenAIError(
+                error.message, kind, error.param, _OPENAI_CODES.get(error.code, error.code)
+            ),
             policy=error.policy,
         )
     )
@@ -78,6 +88,9 @@ def headers(error: EdgeError) -> list[tuple[bytes, bytes]]:
     found = list(error.headers)
     if error.retry_after_s is not None:
         found.append((b"retry-after", b"%d" % math.ceil(error.retry_after_s)))
+        found.append((b"retry-after-ms", b"%d" % math.ceil(1_000 * error.retry_after_s)))
+    if error.final:
+        found.append((b"x-should-retry", b"false"))
     if error.status == 401:  # noqa: PLR2004 - RFC 9110 demands the challenge with it
         found.append((b"www-authenticate", b'Bearer realm="tollgate"'))
     return found

@@ -1,11 +1,9 @@
 """The inference route: one request from its first byte to its metered answer."""
 
-import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
-from urllib.parse import unquote
+from typing import Final
 from uuid import UUID
 
 from litestar.types import Receive, Scope
@@ -15,70 +13,36 @@ from msgspec.structs import replace
 from edge.admission import Admission, Admitted, Reservation
 from edge.asgi import Answer, Presence, header, read_body
 from edge.auth import Caller, Keys
+from edge.called import Called, called
 from edge.catalogue import Catalogue
+from edge.dialect import Asked, Dialect
 from edge.endpoint import Endpoint, Perspective
 from edge.errors import EdgeError, InvalidParameter, MethodNotAllowed, UnknownTask
-from edge.failures import Failures
+from edge.failures import UNKNOWN, Failures
 from edge.idempotency import Idempotency
-from edge.input import decode_input
+from edge.jobs.intake import Intake, Waiting, prefers_async
+from edge.jobs.outcome import is_hopeful
 from edge.metering import Meter
+from edge.native import Native
 from edge.stream import Going, Stream
 from edge.workers import Workers, require_shape
 from events.inference import Ask, Timing
-from events.models import LANGUAGE, RESERVED
+from events.jobs import Job
 from events.tasks import Task
-from events.tasks.task import StreamedInput
 from events.usage import NOTHING, Quantities, Usage
 
-UNKNOWN: Final = "unknown_task"  # one label for all tasks that there are not
 OPENING: Final = 16  # of what a stream gives, held before it begins
-
-_LANGUAGE: Final = re.compile(LANGUAGE)
-
-
-class Called(Struct, frozen=True):
-    """The model and the task that a path names, and the language, if it names one."""
-
-    model: str
-    task: str
-    language: str = ""
-
-
-def called(raw_path: bytes) -> Called | None:
-    """What ``/v1/{model}/{task}`` calls for.
-
-    The same may lie below ``/v1/gpu/``, and below a language: ``/v1/gpu/fr/{model}/{task}``.
-
-    Args:
-        raw_path: As sent, so that an encoded slash is part of a name.
-
-    Returns:
-        None where the path is not of this form, or its first segment means something else.
-    """
-    match raw_path.decode("latin-1").split("/"):
-        case ["", "v1", "gpu", model, task] | ["", "v1", model, task]:
-            language = ""
-        case ["", "v1", "gpu", language, model, task] | ["", "v1", language, model, task]:
-            if language in RESERVED or not _LANGUAGE.match(language):
-                return None
-        case _:
-            return None
-    if model in RESERVED or not model or not task:
-        return None
-    return Called(unquote(model), unquote(task), language)
 
 
 class _Call(Struct, frozen=True, kw_only=True):
     """A request that is well formed, and whose caller is known."""
 
     caller: Caller
-    target: Called
-    task: Task
-    body: bytes
-    value: Any  # the body, as the task's input type
+    asked: Asked
     traceparent: str | None
     presence: Presence
     started: float  # time.perf_counter(), when its body was there
+    is_job: bool = False
 
 
 class InferenceRoute:
@@ -87,11 +51,12 @@ class InferenceRoute:
     def __init__(
         self,
         *,
-        endpoints: Iterable[Endpoint],
+        endpoints: Sequence[Endpoint],
         keys: Keys,
         catalogue: Catalogue,
         admission: Admission,
         idempotency: Idempotency,
+        intake: Intake,
         workers: Workers,
         meter: Meter,
         failures: Failures,
@@ -100,10 +65,12 @@ class InferenceRoute:
         max_body_bytes: int,
     ) -> None:
         self._tasks = _tasks(endpoints)
+        self._dialects = {one.path.encode(): one.dialect for one in endpoints if one.dialect}
         self._keys = keys
         self._catalogue = catalogue
         self._admission = admission
         self._idempotency = idempotency
+        self._intake = intake
         self._workers = workers
         self._meter = meter
         self._failures = failures
@@ -111,12 +78,15 @@ class InferenceRoute:
         self._stream_s = stream_s
         self._max_body_bytes = max_body_bytes
 
-    def label(self, target: Called) -> str:
-        """What the metrics call a request."""
-        return target.task if target.task in self._tasks else UNKNOWN
+    def dialect(self, raw_path: bytes) -> Dialect | None:
+        """What is spoken at a path, as it was sent; None where no model is asked there."""
+        if dialect := self._dialects.get(raw_path):
+            return dialect
+        target = called(raw_path)
+        return Native(target, self._tasks.get(target.task)) if target else None
 
     async def answer(
-        self, target: Called, request_id: UUID, scope: Scope, receive: Receive
+        self, dialect: Dialect, request_id: UUID, scope: Scope, receive: Receive
     ) -> Answer | Stream:
         """One request's answer; once this returns, its usage event is durable.
 
@@ -132,38 +102,89 @@ class InferenceRoute:
         if scope.get("method") != "POST":
             raise MethodNotAllowed("send a POST with the task's input as JSON")
         caller = await self._keys.authenticate(header(scope, b"authorization"))
+        target = dialect.target
         try:
-            return await self._answer(caller, target, request_id, scope, receive)
+            if target.model:
+                self._require(caller, target)
+            body = await read_body(scope, receive, self._max_body_bytes)
+            asked = dialect.read(body)
+            if not target.model:
+                target = asked.target
+                self._require(caller, target)
+            call = _Call(
+                caller=caller,
+                asked=asked,
+                traceparent=header(scope, b"traceparent"),
+                presence=Presence(scope),
+                started=time.perf_counter(),
+            )
+            return await self._answer(call, body, request_id, scope)
         except EdgeError as error:
-            self._failures.note(caller, target.model, target.task, error)
-            raise
+            self._failures.note(caller, target.model or UNKNOWN, target.task, error)
+            raise dialect.refusal(error) from error.__cause__
+
+    async def run(self, job: Job, request_id: UUID, metered_as: UUID) -> bytes:
+        """The answer to an asynchronous request, whose turn it is; it is metered.
+
+        Args:
+            job: What is asked.
+            request_id: Under which it is admitted, now.
+            metered_as: Another one, where it may have been metered before.
+
+        Raises:
+            EdgeError: of every kind; it is not billed.
+        """
+        caller = await self._keys.identify(job.key_hash)
+        dialect = self.dialect(job.path)
+        if dialect is None:  # an edge of another version took it
+            raise UnknownTask("this edge does not serve that path any more", param="task")
+        try:
+            if dialect.target.model:
+                self._require(caller, dialect.target)
+            asked = dialect.read(job.body)
+            if not dialect.target.model:
+                self._require(caller, asked.target)
+            call = _Call(
+                caller=caller,
+                asked=asked,
+                traceparent=job.traceparent or None,
+                presence=Presence(None),
+                started=time.perf_counter(),
+                is_job=True,
+            )
+            return (await self._execute(call, request_id, metered_as=metered_as)).body
+        except EdgeError as error:
+            if not is_hopeful(error):
+                self._failures.note(caller, job.model, job.task, error)
+            raise dialect.refusal(error) from error.__cause__
+
+    async def _queue(self, call: "_Call", body: bytes, scope: Scope) -> Answer:
+        waiting = Waiting(
+            caller=call.caller,
+            asked=call.asked,
+            body=body,
+            key_hash=self._keys.hash_of(header(scope, b"authorization")),
+            priority=self._admission.plan(call.caller).priority_of_jobs(),
+            traceparent=call.traceparent or "",
+        )
+        return await self._intake.take(waiting, scope)
 
     async def _answer(
-        self, caller: Caller, target: Called, request_id: UUID, scope: Scope, receive: Receive
+        self, call: "_Call", body: bytes, request_id: UUID, scope: Scope
     ) -> Answer | Stream:
-        task = self._task(target)
-        self._admission.require(caller, target.model, target.task)
-        body = await read_body(scope, receive, self._max_body_bytes)
-        call = _Call(
-            caller=caller,
-            target=target,
-            task=task,
-            body=body,
-            value=decode_input(task, body),
-            traceparent=header(scope, b"traceparent"),
-            presence=Presence(scope),
-            started=time.perf_counter(),
-        )
+        if call.asked.target.asynchronous or (prefers_async(scope) and not call.asked.stream):
+            return await self._queue(call, body, scope)
         key = header(scope, b"idempotency-key")
-        if isinstance(call.value, StreamedInput) and call.value.stream:
+        if call.asked.stream:
             if key is not None:
                 message = "a stream cannot be replayed: leave out `stream`, or the Idempotency-Key"
                 raise InvalidParameter(message, param="Idempotency-Key")
             return await self._stream(call, request_id, header(scope, b"authorization"))
         if key is None:
             return await self._execute(call, request_id)
-        asked = b"\0".join((target.model.encode(), target.task.encode(), body))
-        begun = await self._idempotency.begin(caller.account.id, key, asked, request_id)
+        target = call.asked.target
+        same = b"\0".join((target.model.encode(), target.task.encode(), body))
+        begun = await self._idempotency.begin(call.caller.account.id, key, same, request_id)
         if isinstance(begun, bytes):
             return Answer(begun, [(b"idempotent-replayed", b"true")])
         try:
@@ -178,15 +199,15 @@ class InferenceRoute:
         self, call: "_Call", request_id: UUID, *, metered_as: UUID | None = None
     ) -> Answer:
         """Admit, ask, check, count, meter: in this order."""
-        target, task = call.target, call.task
+        target, task, value = call.asked.target, call.asked.task, call.asked.value
         admitted = await self._admission.admit(
-            call.caller, target.model, target.task, request_id, lambda: task.most(call.value)
+            call.caller, target.model, target.task, request_id, lambda: task.most(value)
         )
         try:
             ask = self._ask_of(call, metered_as or request_id, admitted)
             with _refunding(admitted), call.presence:
                 answered = await self._workers.ask(target.model, target.task, ask)
-                require_shape(
+                result = require_shape(
                     task.decode_result, answered.result, target.model, target.task, "an answer"
                 )
             quantities = admitted.priced(answered.quantities)
@@ -201,7 +222,8 @@ class InferenceRoute:
             admitted.end()
         took_ms = 1_000 * (time.perf_counter() - call.started)
         headers = [_server_timing(answered.timing, took_ms), *admitted.headers()]
-        return Answer(answered.result, headers, metered_as)
+        writer = call.asked.writer(ask.request_id)
+        return Answer(writer.whole(answered.result, result, quantities), headers, metered_as)
 
     async def _stream(self, call: "_Call", request_id: UUID, authorization: str | None) -> Stream:
         """Admit and ask; the rest is done while the stream is delivered.
@@ -209,9 +231,11 @@ class InferenceRoute:
         Only the input and a little of what may come of it are held in advance: a stream
         can be stopped when the budget is.
         """
-        caller, target, task = call.caller, call.target, call.task
+        caller, asked = call.caller, call.asked
+        target, task = asked.target, asked.task
+        assert asked.stream_writer is not None, "what has a `stream` can be streamed"
         admitted = await self._admission.admit(
-            caller, target.model, target.task, request_id, lambda: _opening(task.most(call.value))
+            caller, target.model, target.task, request_id, lambda: _opening(task.most(asked.value))
         )
         try:
             with _refunding(admitted), call.presence:
@@ -231,6 +255,7 @@ class InferenceRoute:
 
         going = Going(
             task=task,
+            writer=asked.stream_writer(request_id),
             plan=admitted.plan,
             reservation=reservation,
             price=admitted.priced,
@@ -242,21 +267,22 @@ class InferenceRoute:
         return Stream(going, incoming, self._meter, admitted.headers())
 
     def _ask_of(self, call: "_Call", request_id: UUID, admitted: Admitted) -> Ask:
+        plan = admitted.plan
         return Ask(
             request_id=request_id,
             account_id=call.caller.account.id,
             deadline=time.time() + self._deadline_s,
-            input=call.body,
-            priority=admitted.plan.priority,
+            input=call.asked.input,
+            priority=plan.priority_of_jobs() if call.is_job else plan.priority,
             traceparent=call.traceparent or "",
         )
 
-    def _task(self, target: Called) -> Task:
+    def _require(self, caller: Caller, target: Called) -> None:
+        """Check that there is what is asked for, and that the caller may have it."""
         self._catalogue.require(target.model, target.task, target.language)
-        task = self._tasks.get(target.task)
-        if task is None:  # a worker announced what this edge does not declare
+        if target.task not in self._tasks:  # a worker announced what this edge does not declare
             raise UnknownTask(f"this edge does not serve {target.task!r}", param="task")
-        return task
+        self._admission.require(caller, target.model, target.task)
 
 
 @contextmanager
@@ -283,8 +309,8 @@ def _fact(
         request_id=request_id,
         account_id=call.caller.account.id,
         key_id=call.caller.key.id,
-        model=call.target.model,
-        task=call.target.task,
+        model=call.asked.target.model,
+        task=call.asked.target.task,
         duration_ms=duration_ms,
         quantities=quantities,
         plan=admitted.plan.name,
@@ -306,9 +332,10 @@ def _tasks(endpoints: Iterable[Endpoint]) -> Mapping[str, Task]:
     """The tasks of those endpoints that are asked of models, by name."""
     tasks = {}
     for endpoint in endpoints:
-        if endpoint.task is not None:
+        if endpoint.task or endpoint.dialect:
             # the meter needs an account to bill, so there is no other perspective
             assert endpoint.perspective is Perspective.APPLICATION, endpoint.name
+        if endpoint.task is not None:
             tasks[endpoint.name] = endpoint.task
     return tasks
 

@@ -25,12 +25,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     services: str = "api,webhooks,internal"  # the doors that this edge opens
     root_path: str = ""  # what a proxy in front strips, as /api/v1
     max_body_bytes: Annotated[int, Meta(ge=1_024)] = 10 * 2**20
+    public_url: str = ""  # where callers find this API; without it, where they say that they do
     deadline_s: Annotated[float, Meta(gt=0)] = 30.0  # from the body to the answer's first byte
     stream_s: Annotated[float, Meta(gt=0)] = 600.0  # from the body to a stream's last event
     retry_s: Annotated[float, Meta(ge=0)] = 2.0  # to find a worker that has room
     max_waiting: Annotated[int, Meta(ge=0)] = 1_000  # requests for one model, while all are full
     publish_timeout_s: Annotated[float, Meta(gt=0)] = 5.0  # for an event to be durable
     failures_s: Annotated[float, Meta(gt=0)] = 5.0  # how often refused requests are stated
+    jobs_at_once: Annotated[int, Meta(ge=0, le=1_000)] = 16  # by this process; 0: none
+    job_s: Annotated[float, Meta(gt=0)] = 21_600.0  # to get their turn
+    open_jobs: Annotated[int, Meta(ge=1, le=50_000)] = 1_000  # of one account, that wait or run
+    open_job_bytes: Annotated[int, Meta(ge=1_024)] = 64 * 2**20  # of their bodies together
+    job_body_bytes: Annotated[int, Meta(ge=1_024)] = 2**20  # of one
+    webhooks_inside: bool = False  # also to http, and to addresses that are not on the internet
     drain_s: Annotated[float, Meta(gt=0)] = 20.0  # from SIGTERM to the last answer
 
     def __repr__(self) -> str:

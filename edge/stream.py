@@ -11,21 +11,21 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-import msgspec
 import structlog
 from litestar.types import Receive, Send
 from msgspec import Struct
 from msgspec.structs import replace
 
-from edge import metrics, problem, sse
+from edge import metrics, sse
 from edge.admission import Reservation
 from edge.asgi import until_gone
-from edge.errors import BadReply, BudgetExhausted, DeadlinePassed, EdgeError, RateLimited
+from edge.dialect import StreamWriter
+from edge.errors import BadReply, DeadlinePassed, EdgeError
 from edge.incoming import Incoming
 from edge.metering import Meter
 from edge.workers import refusal, require_shape
 from events.inference import Chunk, Ended, Reply
-from events.plans import Plan, show_money
+from events.plans import Plan
 from events.tasks import Task
 from events.usage import NOTHING, Quantities, Usage
 
@@ -39,21 +39,12 @@ STOP_S: Final = 2.0  # for a worker to say what it did until it was told to stop
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-class StreamEnd(Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The last event of a stream that is whole, or as long as its limits allow."""
-
-    reason: str  # stop, length; budget or limit, where one of them ended it
-    usage: Quantities  # of the whole stream
-    cost: str | None = None  # in the currency's unit
-    policy: str | None = None  # the limit that ended it, if one did
-    message: str | None = None  # what to do about that
-
-
 class Going(Struct, frozen=True, kw_only=True):
     """A request that is being streamed: what it was admitted with, and whose it is.
 
     Args:
         task: What was asked for.
+        writer: Of what is sent.
         plan: By which it was admitted.
         reservation: What is set aside for it.
         price: Adds the cost to quantities.
@@ -64,6 +55,7 @@ class Going(Struct, frozen=True, kw_only=True):
     """
 
     task: Task
+    writer: StreamWriter
     plan: Plan
     reservation: Reservation
     price: Callable[[Quantities], Quantities]
@@ -99,6 +91,8 @@ class Stream:
         try:
             all_headers = [*headers, *self._headers]
             await send({"type": "http.response.start", "status": 200, "headers": all_headers})
+            if begin := self._going.writer.begin():
+                await _send(send, begin)
             end = await self._until_end(receive, send)
             whole = isinstance(end, Ended)
             if end is None:
@@ -143,15 +137,13 @@ class Stream:
                 reply = await self._next(send)
                 if not isinstance(reply, Chunk | Ended):
                     return refusal(reply, self._going.fact.model, self._going.fact.task)
-                if isinstance(reply, Chunk):
-                    fact, decode = self._going.fact, self._going.task.decode_piece
-                    require_shape(decode, reply.piece, fact.model, fact.task, "a piece")
+                piece = self._read(reply) if isinstance(reply, Chunk) else b""
                 used = self._price(reply.quantities)
                 await self._going.reservation.cover(used)
                 self._delivered = used
                 if isinstance(reply, Ended):
                     return reply
-                await _send(send, sse.event(reply.piece))
+                await _send(send, piece)
         except EdgeError as error:
             return error
 
@@ -162,6 +154,16 @@ class Stream:
                     return await self._incoming.next()
             except TimeoutError:
                 await _send(send, sse.COMMENT)
+
+    def _read(self, chunk: Chunk) -> bytes:
+        """What is to be sent of it.
+
+        Raises:
+            BadReply: it is not of the task's type.
+        """
+        fact, decode = self._going.fact, self._going.task.decode_piece
+        value = require_shape(decode, chunk.piece, fact.model, fact.task, "a piece")
+        return self._going.writer.piece(chunk.piece, value)
 
     def _price(self, quantities: Quantities) -> Quantities:
         """The same with its cost; it never becomes less.
@@ -197,23 +199,8 @@ class Stream:
             end = error
         metrics.STREAMS.labels(end.reason if isinstance(end, Ended) else end.code).inc()
         if isinstance(end, Ended):
-            return self._whole(end.reason)
-        if isinstance(end, BudgetExhausted):
-            return self._whole("budget", end)
-        if isinstance(end, RateLimited):
-            return self._whole("limit", end)
-        return sse.event(problem.body(end, self._going.fact.request_id), "error")
-
-    def _whole(self, reason: str, refused: EdgeError | None = None) -> bytes:
-        used = self._delivered
-        end = StreamEnd(
-            reason=reason,
-            usage=replace(used, cost=0),
-            cost=show_money(used.cost) if used.cost else None,
-            policy=refused.policy if refused else None,
-            message=refused.message if refused else None,
-        )
-        return sse.event(msgspec.json.encode(end), "end")
+            return self._going.writer.end(end.reason, self._delivered)
+        return self._going.writer.cut(end, self._delivered)
 
     async def _leave(self) -> None:
         """Nobody reads any more: stop the worker, and bill by the plan's policy."""

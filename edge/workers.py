@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from itertools import count
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -212,15 +212,15 @@ def refusal(reply: Reply, model: str, task: str) -> EdgeError:
 
 
 def require_shape(
-    decode: Callable[[bytes], object], body: bytes, model: str, task: str, what: str
-) -> None:
-    """See that what a worker gave is what the documentation promises; else it is not billed.
+    decode: Callable[[bytes], Any], body: bytes, model: str, task: str, what: str
+) -> Any:  # noqa: ANN401 - whatever the task gives
+    """Read what a worker gave, if it is what the documentation promises; else it is not billed.
 
     Raises:
         BadReply: it is not.
     """
     try:
-        decode(body)
+        return decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         log.error("bad_reply", model=model, task=task, error=str(error))
         metrics.BAD_REPLIES.labels(model, task).inc()

@@ -20,6 +20,7 @@ ModelName = Annotated[str, Meta(min_length=1, max_length=128, pattern=r"^[\w.~-]
 # as ISO 639 has it, or with its script, as FLORES-200 does: `fr`, `fra_Latn`
 LANGUAGE: Final = r"^[a-z]{2,3}(_[A-Z][a-z]{3})?$"
 Language = Annotated[str, Meta(pattern=LANGUAGE)]
+CUSTOM: Final = "custom_model"  # and what follows it are one name, with its slash as it is
 RESERVED: Final = frozenset(
     {
         "admin",
@@ -28,6 +29,9 @@ RESERVED: Final = frozenset(
         "billing",
         "budget",
         "chat",
+        "completions",
+        "embeddings",
+        "files",
         "gpu",
         "health",
         "jobs",
@@ -114,7 +118,7 @@ def read_models(path: Path) -> Mapping[str, ModelDeclared]:
     for model in models:
         if model.name in declared:
             raise BadModelsFile(path, f"model {model.name!r} is declared twice")
-        if model.name.partition("/")[0] in RESERVED:
+        if model.name.partition("/")[0] in RESERVED or model.name == CUSTOM:
             raise BadModelsFile(path, f"the name {model.name!r} is taken by a route")
         declared[model.name] = model
     return declared

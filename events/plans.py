@@ -79,6 +79,8 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     concurrency: Annotated[int, Meta(ge=1, le=100_000)] | None = None  # requests at once
     models: tuple[str, ...] | None = None  # those allowed; none named: all
     priority: Annotated[int, Meta(ge=-100, le=100)] = 0  # higher goes first, three times in four
+    #: Of asynchronous requests; the same as `priority` where there is none.
+    job_priority: Annotated[int, Meta(ge=-100, le=100)] | None = None
     lookup_keys: tuple[str, ...] = ()  # of Stripe's prices and features: who has one has this plan
     grace_days: Annotated[int, Meta(ge=0, le=365)] = 7  # it stays when a payment is past due
     prices: dict[Unit, str] = {}  # for a million of each
@@ -112,6 +114,10 @@ class Plan(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """The units that are charged, each with its price for one, in billionths."""
         units = self.prices if self.billed is None else self.billed
         return [(unit, money(self.prices[unit]) // PER) for unit in units]
+
+    def priority_of_jobs(self) -> int:
+        """In which order asynchronous requests run."""
+        return self.priority if self.job_priority is None else self.job_priority
 
     def allows(self, model: str) -> bool:
         """Whether its accounts may use a model."""

@@ -22,7 +22,7 @@ from nats.js.api import (
 )
 from nats.js.errors import BadRequestError, NotFoundError, ServerError
 
-from events import accounts, audits, budgets, counters, edges, models, stripe, usage
+from events import accounts, audits, budgets, counters, edges, jobs, models, stripe, usage
 from events.errors import StreamMissing, StreamUnfit
 
 DAY_S: Final = 86_400
@@ -40,6 +40,9 @@ QUOTAS: Final = counters.QUOTAS
 BUDGETS: Final = "BUDGETS"
 EDGES: Final = "EDGES"
 AUDITS: Final = "AUDITS"
+JOBS: Final = "JOBS"
+RESULTS: Final = "RESULTS"
+COMPLETIONS: Final = "COMPLETIONS"
 
 USAGE_EVENT_BYTES: Final = 800  # measured, with its headers: docs/benchmarks.md
 MAX_BATCH: Final = 1_000  # messages of one atomic batch; the broker's limit
@@ -53,6 +56,7 @@ class Sizes(Struct, frozen=True, kw_only=True):
     usage_days: float = 7.0
     stripe_bytes: int = 512 * MIB
     stripe_days: float = 30.0  # as far back as Stripe lists events
+    jobs_bytes: int = 1_024 * MIB  # of what waits; results may take twice as much
 
 
 def _stream(name: str, subjects: str, *, max_bytes: int, max_age_s: float) -> StreamConfig:
@@ -130,6 +134,21 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
     idempotency_stream.max_msgs_per_subject = 1
     idempotency_stream.allow_rollup_hdrs = True
     idempotency_stream.deny_delete = True
+    # full, it refuses, and asynchronous requests get 503
+    jobs_stream = _stream(JOBS, jobs.SUBJECTS, max_bytes=sizes.jobs_bytes, max_age_s=0)
+    jobs_stream.retention = RetentionPolicy.WORK_QUEUE  # what is acknowledged is gone
+    jobs_stream.max_msgs_per_subject = 1
+    # full, it lets no job begin, so that there is room for the results of those that have
+    results_stream = _stream(
+        RESULTS,
+        jobs.RESULTS_SUBJECTS,
+        max_bytes=2 * sizes.jobs_bytes,
+        max_age_s=jobs.KEPT_S,
+    )
+    results_stream.max_msgs_per_subject = 1
+    completions_stream = _stream(
+        COMPLETIONS, jobs.COMPLETIONS_SUBJECTS, max_bytes=128 * MIB, max_age_s=30 * DAY_S
+    )
     return (
         usage_stream,
         stripe_stream,
@@ -143,6 +162,9 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
         edges_stream,
         audits_stream,
         idempotency_stream,
+        jobs_stream,
+        results_stream,
+        completions_stream,
     )
 
 
@@ -183,6 +205,32 @@ def budget_webhooks() -> ConsumerConfig:
     """The durable consumer that tells customers of their budgets."""
     return ConsumerConfig(
         durable_name="budget_webhooks",
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=30.0,
+        max_ack_pending=FETCH,
+        max_deliver=-1,
+    )
+
+
+def job_lane(lane: jobs.Lane) -> ConsumerConfig:
+    """The durable consumer of one lane, which all edges share.
+
+    Whoever has a job in hand says so every few seconds: the wait is for edges that died.
+    """
+    return ConsumerConfig(
+        durable_name=f"jobs_{lane}",
+        filter_subject=jobs.filter_of(lane),
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=jobs.SILENCE_S,
+        max_ack_pending=-1,  # one account's jobs that wait for its limits hold up nobody else's
+        max_deliver=-1,
+    )
+
+
+def job_webhooks() -> ConsumerConfig:
+    """The durable consumer that tells customers that their jobs are finished."""
+    return ConsumerConfig(
+        durable_name="job_webhooks",
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=30.0,
         max_ack_pending=FETCH,

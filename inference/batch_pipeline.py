@@ -7,18 +7,23 @@ from contextlib import suppress
 from typing import NoReturn
 from uuid import UUID
 
+from events.inference import Expired
 from events.models import Limits
 from events.turns import Turns
 from inference.batch import Size, Waiting, is_full, next_batch, padded
 from inference.job import Job
-from inference.models.model import Model
+from inference.models.model import Divisible, Model, Prepared
 from inference.pipeline import Pipeline, Send
-from inference.run import run
+from inference.run import Part, run
 from inference.thread import ModelThread
 
 
 class BatchPipeline(Pipeline):
-    """Packs what waits by padded tokens and expected time, one batch at a time."""
+    """Packs what waits by padded tokens and expected time, one batch at a time.
+
+    A request of more rows than a batch may hold runs in parts, and in between it is
+    everybody else's turn; its answer is made of all of them.
+    """
 
     def __init__(
         self,
@@ -31,15 +36,19 @@ class BatchPipeline(Pipeline):
     ) -> None:
         super().__init__(model, limits, send, device=device, now=now)
         self._model = model
+        self._divisible = model if isinstance(model, Divisible) else None
         self._turns = Turns()
-        self._running: Sequence[Job] = ()
+        self._running: Sequence[Part] = ()
         self._run_since = 0.0  # time.monotonic()
 
     def read(self, request_id: UUID, chunks: int) -> None:
         """Nothing: there are no streams here."""
 
     def _stop(self, job: Job) -> None:
-        """Nothing: a batch that has begun ends by itself, and soon."""
+        """Run no more of it; a batch that has begun ends by itself, and soon."""
+        if job.left:
+            self._take([job])
+            self._end([(job, Expired())])
 
     async def _stop_all(self) -> int:
         return 0
@@ -50,16 +59,18 @@ class BatchPipeline(Pipeline):
 
     async def _run(self) -> NoReturn:
         while True:
-            jobs = await self._next_batch()
-            self._running, self._run_since = jobs, time.monotonic()
-            ended = await self._device.call(run, self._model, jobs)
+            parts = await self._next_batch()
+            self._running, self._run_since = parts, time.monotonic()
+            ended = await self._device.call(run, self._model, parts)
             seconds = time.monotonic() - self._run_since
-            tokens = padded([_waiting(job).size for job in jobs])
-            self._pace.ran(len(jobs), seconds, tokens=tokens)
+            tokens = padded([_size(part.prepared) for part in parts])
+            self._pace.ran(len(parts), seconds, tokens=tokens)
             self._running = ()
-            self._end(ended)
+            # what was cancelled meanwhile knows already
+            self._end([(job, outcome) for job, outcome in ended if not job.ended])
+            self._waiting += [part.job for part in parts if part.job.left and not part.job.ended]
 
-    async def _next_batch(self) -> Sequence[Job]:
+    async def _next_batch(self) -> Sequence[Part]:
         while True:
             self._waiting = self._without_expired(self._waiting)
             if not self._waiting:
@@ -74,7 +85,16 @@ class BatchPipeline(Pipeline):
             chosen = next_batch(waiting, first=first, budget=budget)
             taken = [self._waiting[position] for position in chosen]
             self._take(taken)
-            return taken
+            return [self._part(job, budget) for job in taken]
+
+    def _part(self, job: Job, budget: int) -> Part:
+        """As much of a request as a batch may hold; with the rest it goes behind all others."""
+        left = _left(job)
+        if self._divisible is None or left.rows == 1 or left.tokens <= budget:
+            job.left = None
+            return Part(job, left)
+        part, job.left = self._divisible.cut(left, budget)
+        return Part(job, part, last=False)
 
     def _budget(self) -> int:
         limits = self._limits
@@ -100,5 +120,14 @@ class BatchPipeline(Pipeline):
 
 
 def _waiting(job: Job) -> Waiting:
-    assert job.prepared is not None, "only tokenized requests wait for the device"
-    return Waiting(Size(job.prepared.width, job.prepared.rows), job.task.name, job.ask.priority)
+    return Waiting(_size(_left(job)), job.task.name, job.ask.priority)
+
+
+def _left(job: Job) -> Prepared:
+    left = job.left or job.prepared
+    assert left is not None, "only tokenized requests wait for the device"
+    return left
+
+
+def _size(prepared: Prepared) -> Size:
+    return Size(prepared.width, prepared.rows)

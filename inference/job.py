@@ -27,6 +27,11 @@ class Job(Struct, eq=False):
     prepared: Prepared | None = None  # once it is tokenized
     tokenize_s: float = 0.0
     started: bool = False  # by the device, or ended without it: too late to send it away
+    ended: bool = False  # what became of it is decided
+    left: Prepared | None = None  # of one that runs in parts: what has not begun to run
+    found: list[Any] = []  # what the model made of what has run
+    compute_s: float = 0.0  # of all batches that it was in
+    device_ms: int = 0  # its share of them
 
 
 class Ran(Struct, frozen=True):

@@ -112,22 +112,24 @@ class Pipeline(ABC):
     async def drain(self, within_s: float) -> None:
         """Wait until all that was taken is answered; the caller takes no more.
 
-        What has not been started when the time is over is answered `Busy`: nothing
-        of it was executed, and another worker can take it. What is running then is
+        What still waits when the time is over is answered `Busy`: nothing of it was
+        answered or will be billed, and another worker can take it. What is running then is
         stopped if it can be, or abandoned, for a thread cannot be.
         """
         try:
             async with asyncio.timeout(within_s):
                 await self._empty()
         except TimeoutError:
-            unstarted = [job for job in self._held if not job.started]
-            self._take(unstarted)
-            self._held.difference_update(unstarted)
-            await self._send([(job, Busy(queued=0, wait_ms=0.0)) for job in unstarted])
+            sent_away = [job for job in self._held if not job.started or job.left]
+            self._take(sent_away)
+            for job in sent_away:
+                job.ended = True
+            self._held.difference_update(sent_away)
+            await self._send([(job, Busy(queued=0, wait_ms=0.0)) for job in sent_away])
             stopped = await self._stop_all()
             log.warning(
                 "drain_ended",
-                sent_away=len(unstarted),
+                sent_away=len(sent_away),
                 stopped=stopped,
                 abandoned=len(self._held),
             )
@@ -191,13 +193,14 @@ class Pipeline(ABC):
         """Take requests out of every line that they stand in."""
         for job in jobs:
             job.started = True
-        self._arrived = [job for job in self._arrived if not job.started]
-        self._waiting = [job for job in self._waiting if not job.started]
+        taken = set(jobs)
+        self._arrived = [job for job in self._arrived if job not in taken]
+        self._waiting = [job for job in self._waiting if job not in taken]
         self._to_run.set()
 
     def _end(self, ended: Sequence[tuple[Job, Outcome]]) -> None:
         for job, _ in ended:
-            job.started = True
+            job.started = job.ended = True
         self._say(ended)
 
     def _say(self, said: Sequence[tuple[Job, Outcome | Wrote]]) -> None:

@@ -12,11 +12,12 @@ from inference.models.model import Advance
 
 
 class Slot(Struct, eq=False):
-    """A place in the generator's steps, while one request has it."""
+    """A place in the generator's steps, while one request has it: a slot for each of its texts."""
 
     job: Job
     draft: Any = None  # the model's, from its first step on
     cancelled: bool = False
+    rows: int = 0  # texts that are being written for it: it takes as many slots
     chunks: int = 0  # that were sent
     read: int = 0  # of these, that the reader took
     read_at: float = 0.0  # time.monotonic() of the last sign that somebody reads
@@ -24,10 +25,14 @@ class Slot(Struct, eq=False):
     compute_s: float = 0.0  # of all steps that it was in
     device_us: int = 0  # its share of them
 
+    def __post_init__(self) -> None:
+        assert self.job.prepared is not None, "only tokenized requests get a slot"
+        self.rows = self.job.prepared.rows
+
     @property
     def paused(self) -> bool:
         """Whether its reader is so far behind that it has to wait."""
-        return self.chunks - self.read >= WINDOW
+        return self.chunks + self.rows - self.read > WINDOW  # a step may make one for each text
 
     def hear(self, chunks: int, *, now: float) -> None:
         """Note that the reader has taken so many chunks."""
@@ -40,18 +45,21 @@ class Slot(Struct, eq=False):
         """Count one step.
 
         Returns:
-            The chunk that it made, if it made one, and what became of the request,
-            if it is finished.
+            The chunks that it made, and what became of the request, if it is finished.
         """
         self.compute_s += seconds
         self.device_us += device_us
         if isinstance(advance, Exception):
             return [], outcome_of(self.job, advance)
         self.quantities = replace(advance.quantities, device_ms=self.device_us // 1_000)
+        self.rows = advance.rows
         wrote = []
-        if self.job.ask.stream and advance.piece is not None:
-            wrote.append(Wrote(self.chunks, advance.piece, self.quantities))
-            self.chunks += 1
+        if self.job.ask.stream and advance.pieces:
+            device_ms = self.quantities.device_ms
+            for piece in advance.pieces:
+                used = replace(piece.quantities, device_ms=device_ms)
+                wrote.append(Wrote(self.chunks, piece.said, used))
+                self.chunks += 1
             if self.paused:
                 self.read_at = now  # a silence begins now, if it is one
         if advance.result is None:

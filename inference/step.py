@@ -20,6 +20,6 @@ def step(model: Generator, slots: Sequence[Slot]) -> list[Attempt[Slot, Advance]
 def _advance(model: Generator, slots: Sequence[Slot]) -> Sequence[Advance | Exception]:
     for slot in slots:
         if slot.draft is None:
-            assert slot.job.prepared is not None, "only tokenized requests get a slot"
+            assert slot.job.prepared is not None, "see Slot"
             slot.draft = model.join(slot.job.prepared)
     return model.step([slot.draft for slot in slots])

@@ -55,6 +55,7 @@ class StepPipeline(Pipeline):
         self._turns = Turns()
         self._unread_s = unread_s
         self._slots: list[Slot] = []
+        self._next: Job | None = None  # whose turn it is, until it has room
 
     def read(self, request_id: UUID, chunks: int) -> None:
         """Hear how many chunks of a stream its reader has taken, if it is held here."""
@@ -112,11 +113,17 @@ class StepPipeline(Pipeline):
     def _join(self) -> None:
         """Give free slots to those whose turn it is."""
         self._waiting = self._without_expired(self._waiting)
-        while self._waiting and len(self._slots) < self._limits.slots:
-            position = self._turns.next([job.ask.priority for job in self._waiting])
-            joining = self._waiting[position]
-            self._take([joining])
-            self._slots.append(Slot(joining))
+        while self._waiting:
+            if self._next is None or self._next.started:  # cancelled, or too late
+                position = self._turns.next([job.ask.priority for job in self._waiting])
+                self._next = self._waiting[position]
+            joining = Slot(self._next)
+            taken = sum(slot.rows for slot in self._slots)
+            if taken and taken + joining.rows > self._limits.slots:
+                return  # nobody overtakes it, or who wants several would wait for ever
+            self._take([joining.job])
+            self._slots.append(joining)
+            self._next = None
 
     def _count(self, tried: Attempt[Slot, Advance]) -> None:
         """Note what a step did, and what it cost each: the time divided by their tokens."""

@@ -30,6 +30,7 @@ class MigrateSettings(Struct, frozen=True, kw_only=True):
     usage_stream_days: Annotated[float, Meta(gt=0, le=STREAM_DAYS)] = 7.0
     usage_retention_days: Days = DEFAULT_DAYS
     stripe_stream_mib: int = 512
+    jobs_stream_mib: int = 1_024
     connect_timeout_s: float = 30.0
 
 
@@ -44,6 +45,7 @@ async def run_migrations() -> None:
         usage_bytes=settings.usage_stream_mib * MIB,
         usage_days=settings.usage_stream_days,
         stripe_bytes=settings.stripe_stream_mib * MIB,
+        jobs_bytes=settings.jobs_stream_mib * MIB,
     )
     within_s = settings.connect_timeout_s
     async with connected(settings.nats_url, "tollgate-migrate", timeout_s=within_s) as client:

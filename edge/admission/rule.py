@@ -145,7 +145,9 @@ class Rule:
             message = f"limit {self.name!r} is {self.limit:,} requests each {self.window}"
         else:
             message = f"limit {self.name!r} is {left}; {needs}"
-        return RateLimited(message, policy=self.name, retry_after_s=retry)
+        refused = RateLimited(message, policy=self.name, retry_after_s=retry)
+        refused.final = retry is None
+        return refused
 
     def _show(self, amount: int) -> str:
         if self.unit == "cost":

@@ -7,11 +7,14 @@ from itertools import chain
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from edge import errors
 from edge.endpoint import Endpoint, Perspective
 from edge.errors import EdgeError
 
+BAD_REQUEST: Final = 400
+UNPROCESSABLE: Final = 422
 ADVICE: Final[Mapping[int, str]] = {
     400: "Mend the request: `message` says what is wrong, `error.param` where.",
     401: "Send another key, or token, as `message` says.",
@@ -24,6 +27,7 @@ ADVICE: Final[Mapping[int, str]] = {
     415: "Send the body as it is, uncompressed.",
     422: "Mend the body: `message` says what is wrong, `error.param` where.",
     429: "Wait for as many seconds as `Retry-After` says, then send it again.",
+    499: "Ask again, if you want it after all.",
     500: "Tell us the `request_id`.",
     502: "Send it again; if that does not help, tell us the `request_id`. Nothing was billed.",
     503: "Wait for as many seconds as `Retry-After` says, then send it again. Nothing was billed.",
@@ -40,12 +44,14 @@ BY_KEY: Final = (
 ASKING: Final = (
     errors.MalformedJson,
     errors.InvalidParameter,
+    errors.Unsupported,
     errors.BudgetExhausted,
     errors.NotInPlan,
     errors.NotInScope,
     errors.UnknownModel,
     errors.UnknownTask,
     errors.StillRunning,
+    errors.NoWebhook,
     errors.BodyTooLarge,
     errors.CompressedBody,
     errors.InvalidInput,
@@ -54,12 +60,14 @@ ASKING: Final = (
     errors.IdempotencyKeyReused,
     errors.RateLimited,
     errors.TooManyAtOnce,
+    errors.TooManyJobs,
     errors.WorkerFailed,
     errors.WorkerGone,
     errors.BadReply,
     errors.ModelNotRunning,
     errors.ModelBusy,
     errors.BrokerAway,
+    errors.JobsFull,
     errors.LedgerAway,
     errors.NotMetered,
     errors.MeterFull,
@@ -82,7 +90,10 @@ def mistakes(endpoint: Endpoint) -> Sequence[Mistake]:
     """Those of an endpoint, by its declaration and by what its handler says that it raises."""
     found: dict[str, Mistake] = {}
     for kind, why in chain(_by_handler(endpoint.handler), _by_declaration(endpoint)):
-        found.setdefault(kind.code, _mistake(kind, why))
+        mistake = _mistake(kind, why)
+        if endpoint.dialect is not None and mistake.status == UNPROCESSABLE:
+            mistake = replace(mistake, status=BAD_REQUEST)  # as edge/openai/dialect.py has it
+        found.setdefault(kind.code, mistake)
     return sorted(found.values(), key=lambda mistake: mistake.status)
 
 
@@ -108,7 +119,7 @@ def _by_declaration(endpoint: Endpoint) -> Iterator[tuple[type[EdgeError], str]]
             yield from ((kind, "") for kind in (*BY_KEY, errors.LedgerAway))
         case Perspective.ADMIN:
             yield from ((kind, "") for kind in (errors.NotAdmin, errors.LedgerAway))
-    if endpoint.task is not None:
+    if endpoint.asks is not None:
         yield from ((kind, "") for kind in ASKING)
     elif endpoint.example is not None:  # it takes something
         yield errors.InvalidParameter, ""

@@ -5,15 +5,16 @@ from typing import Literal
 from litestar.di import NamedDependency
 from msgspec import Struct
 
-from edge.catalogue import Catalogue
+from edge.catalogue import Catalogue, ModelState
 from edge.endpoint import API, Public, route
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """One declared model; the first three fields are those of OpenAI's clients."""
+    """One declared model; the first four fields are those of OpenAI's clients."""
 
     id: str
     object: Literal["model"] = "model"
+    created: int = 0  # nobody says when
     owned_by: str = "tollgate"
     description: str
     tasks: tuple[str, ...]
@@ -31,18 +32,18 @@ class ModelList(Struct, frozen=True, kw_only=True):
 
 async def list_models(catalogue: NamedDependency[Catalogue]) -> ModelList:
     """What is declared, and what of it runs."""
-    return ModelList(
-        data=[
-            Model(
-                id=state.model.name,
-                description=state.model.description,
-                tasks=state.model.tasks,
-                languages=state.model.languages,
-                running=state.workers > 0,
-                workers=state.workers,
-            )
-            for state in catalogue.states()
-        ]
+    return ModelList(data=[show_model(state) for state in catalogue.states()])
+
+
+def show_model(state: ModelState) -> Model:
+    """A declared model, as callers see it."""
+    return Model(
+        id=state.model.name,
+        description=state.model.description,
+        tasks=state.model.tasks,
+        languages=state.model.languages,
+        running=state.workers > 0,
+        workers=state.workers,
     )
 
 

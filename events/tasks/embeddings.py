@@ -4,13 +4,26 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from events.tasks.task import Task, TaskInput, TaskResult, Text, read_texts
+from events.tasks.task import Task, TaskInput, TaskResult, Text, Tokens, most_read
+
+MAX_SENTENCES: Final = 256
+Dimensions = Annotated[
+    int, Meta(ge=1, le=65_536, description="Of each vector, where the model has a choice.")
+]
 
 
 class EmbeddingsInput(TaskInput, frozen=True):
     """Up to 256 sentences; each becomes one vector."""
 
-    sentences: Annotated[list[Text], Meta(min_length=1, max_length=256)]
+    sentences: Annotated[
+        list[Text | Tokens],
+        Meta(
+            min_length=1,
+            max_length=MAX_SENTENCES,
+            description="Texts, or ids of the model's own tokens.",
+        ),
+    ]
+    dimensions: Dimensions | None = None
 
 
 class EmbeddingsResult(TaskResult, frozen=True):
@@ -24,5 +37,5 @@ TASK: Final = Task(
     takes=EmbeddingsInput,
     gives=EmbeddingsResult,
     example=EmbeddingsInput(sentences=["A gate, a meter and a till.", "It is raining."]),
-    most=lambda value: read_texts(value.sentences),
+    most=lambda value: most_read(value.sentences),
 )

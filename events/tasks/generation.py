@@ -1,8 +1,8 @@
 """Text that goes on from a text."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from events.tasks.task import StreamedInput, Task, TaskResult, Text
 from events.tasks.writing import most_written
@@ -10,6 +10,7 @@ from events.usage import Quantities
 
 MAX_TOKENS: Final = 8_192  # of one answer; a model may allow fewer
 DEFAULT_TOKENS: Final = 256
+MAX_SEQUENCES: Final = 8  # texts of one answer; a model may allow fewer
 
 Sequence = Annotated[str, Meta(min_length=1, max_length=256)]
 
@@ -34,7 +35,10 @@ class GenerationInput(StreamedInput, frozen=True, kw_only=True):
     remove_end_sequence: Annotated[
         bool | None, Meta(description="Leave `end_sequence` out of the result; false.")
     ] = None
-    num_return_sequences: Annotated[int, Meta(ge=1, le=8)] | None = None
+    num_return_sequences: Annotated[
+        Annotated[int, Meta(ge=1, le=MAX_SEQUENCES)] | None,
+        Meta(description="Texts that go on from this one, each by chance of its own; 1."),
+    ] = None
     num_beams: Annotated[int, Meta(ge=1, le=8)] | None = None
     top_k: Annotated[
         Annotated[int, Meta(ge=0, le=1_000)] | None,
@@ -60,27 +64,44 @@ class GenerationInput(StreamedInput, frozen=True, kw_only=True):
 
     @property
     def new_tokens(self) -> int:
-        """The most that may be generated, whatever the input's length."""
+        """The most that may be generated of one text, whatever the input's length."""
         return self.max_length or DEFAULT_TOKENS
+
+    @property
+    def sequences(self) -> int:
+        """How many texts are wanted."""
+        return self.num_return_sequences or 1
 
 
 class GenerationResult(TaskResult, frozen=True):
     """The text, and what it took."""
 
-    generated_text: str
-    nb_generated_tokens: int
+    generated_text: Annotated[
+        str, Meta(description="Of several texts all, with a line of 14 dashes between two.")
+    ]
+    nb_generated_tokens: Annotated[int, Meta(description="Of all texts.")]
     nb_input_tokens: int
+    generated_texts: Annotated[
+        list[str] | UnsetType, Meta(description="One by one, where there are several.")
+    ] = UNSET
 
 
 class GenerationPiece(TaskResult, frozen=True):
     """What came next; the pieces' texts one after the other are the generated text."""
 
     text: str
+    index: Annotated[
+        int | UnsetType, Meta(description="Which text it belongs to, where there are several.")
+    ] = UNSET
+    reason: Annotated[
+        Literal["stop", "length"] | UnsetType,
+        Meta(description="Why that text ends with this piece, where there are several."),
+    ] = UNSET
 
 
 def most(value: GenerationInput) -> Quantities:
     """The most that it can use, before a tokenizer has seen it."""
-    return most_written([value.text], new_tokens=value.new_tokens)
+    return most_written([value.text], new_tokens=value.new_tokens * value.sequences)
 
 
 TASK: Final = Task(

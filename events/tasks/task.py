@@ -5,14 +5,19 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from events.usage import Quantities
 
 MAX_CHARACTERS: Final = 100_000  # a text; longer ones belong in several requests
+TOKEN_CHARACTERS: Final = 64  # in one token, at most: a worker sees to it that this holds
 
 Text = Annotated[
     str, Meta(min_length=1, max_length=MAX_CHARACTERS, pattern=r"\S", description="Not blank.")
 ]
+
+#: A text as ids of the model's own vocabulary.
+Tokens = Annotated[list[Annotated[int, Meta(ge=0)]], Meta(min_length=1, max_length=MAX_CHARACTERS)]
 
 
 def read_texts(texts: Sequence[str], *, input_tokens: int | None = None) -> Quantities:
@@ -30,6 +35,21 @@ def read_texts(texts: Sequence[str], *, input_tokens: int | None = None) -> Quan
         input_tokens=input_tokens,
         input_words=sum(len(text.split()) for text in texts),
         input_characters=sum(map(len, texts)),
+    )
+
+
+def most_read(texts: Sequence[str | Sequence[int]]) -> Quantities:
+    """The most that reading texts, or tokens, can be billed by, before a model has seen them."""
+    tokens = [one for one in texts if not isinstance(one, str)]
+    read = read_texts([one for one in texts if isinstance(one, str)])
+    if not tokens:
+        return read
+    many = sum(map(len, tokens))
+    return replace(
+        read,
+        input_tokens=read.input_tokens + many + 2 * len(tokens),
+        input_words=read.input_words + many,
+        input_characters=read.input_characters + TOKEN_CHARACTERS * many,
     )
 
 

@@ -15,7 +15,9 @@ class Prepared(Struct, frozen=True):
 
     width: int  # tokens of its longest row, 1 or more
     data: Any
-    rows: int = 1  # rows of the batch that it takes: a request may bring several texts
+    #: Rows of the batch, or slots of a generator, that it takes: a request may bring several
+    #: texts, or want several.
+    rows: int = 1
 
     @property
     def tokens(self) -> int:
@@ -30,12 +32,20 @@ class Answer(Struct, frozen=True):
     quantities: Quantities
 
 
+class Piece(Struct, frozen=True):
+    """Something that can be said before the whole is finished."""
+
+    said: TaskResult
+    quantities: Quantities  # of the request so far, with this and nothing that comes after it
+
+
 class Advance(Struct, frozen=True):
     """What one step did for one request."""
 
-    piece: TaskResult | None  # what can be said by now and was not; None where nothing can
+    pieces: Sequence[Piece]  # what can be said by now and was not
     quantities: Quantities  # of the request so far; `device_ms` is added later
     tokens: int  # that the step read and wrote for it: its share of the step's time
+    rows: int = 1  # texts of it that go on: so many of the slots it takes from now on
     result: TaskResult | None = None  # the whole, once it is finished
     reason: Literal["stop", "length"] = "stop"  # why it is finished
 
@@ -65,6 +75,37 @@ class Model(Tokenizes, Protocol):
 
 
 @runtime_checkable
+class Divisible(Model, Protocol):
+    """A model that can read some rows of an input now and others later.
+
+    `run` does the same in one go: its answers are those of `answer` for all that `read` found.
+    """
+
+    def cut(self, prepared: Prepared, tokens: int) -> tuple[Prepared, Prepared]:
+        """Cut off as many rows as `tokens` padded tokens are enough for, and at least one.
+
+        Args:
+            prepared: An input, or what was left of one; more than one row.
+            tokens: Fewer than it has.
+
+        Returns:
+            These rows, and those that are left.
+        """
+
+    def read(self, task: str, parts: Sequence[Prepared]) -> Sequence[Any]:
+        """What `answer` needs to know of parts of inputs, or of whole ones; one for each."""
+
+    def answer(self, task: str, prepared: Prepared, found: Sequence[Any]) -> Answer:
+        """Make the answer.
+
+        Args:
+            task: Of the input.
+            prepared: The whole input.
+            found: What was read of its parts, in the order in which they were cut off.
+        """
+
+
+@runtime_checkable
 class Generator(Tokenizes, Protocol):
     """Something that writes its answers token by token, several side by side.
 
@@ -78,7 +119,9 @@ class Generator(Tokenizes, Protocol):
         """Begin a draft; cheap, for nothing is computed before the next step."""
 
     def step(self, drafts: Sequence[Any]) -> Sequence[Advance | Exception]:
-        """Advance each of up to `Limits.slots` drafts by one token, or by some of its input.
+        """Advance each text by one token, or read some of a draft's input.
+
+        The drafts' rows add up to `Limits.slots` at most.
 
         No draft's text may depend on which others there are. What goes wrong with one
         draft is given in its place. Raising means that no draft was advanced.

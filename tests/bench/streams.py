@@ -72,7 +72,7 @@ def _alone(model: Generator, value: GenerationInput) -> float:
     while True:
         (advance,) = model.step([draft])
         assert isinstance(advance, Advance)
-        if advance.piece is not None:
+        if advance.pieces:
             return time.perf_counter() - started
 
 

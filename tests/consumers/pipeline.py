@@ -60,7 +60,7 @@ class Pipeline:
 
     def _settings(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         settings = {"nats_url": self.nats_url, "database_url": self.database_url}
-        return {**settings, "linger_s": 0.01, **changes}
+        return {"webhooks_inside": True, **settings, "linger_s": 0.01, **changes}
 
     async def publish(self, subject: str, *bodies: bytes) -> None:
         jetstream = self.nats.jetstream()
@@ -78,6 +78,7 @@ class Pipeline:
             streams.USAGE: "usage_fold",
             streams.STRIPE: "stripe_journal",
             streams.BUDGETS: "budget_webhooks",
+            streams.COMPLETIONS: "job_webhooks",
         }[stream]
         jetstream = self.nats.jetstream()
         # not by what is pending: a message that was just stored is not counted there yet

@@ -12,9 +12,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from msgspec.structs import replace
 
-from consumers import budgets as consumer
 from deploy.local.ports import free_port
 from events import streams
 from events.budgets import BudgetReached
@@ -31,6 +29,7 @@ class Receiver:
     def __init__(self) -> None:
         self.got: list[tuple[dict[str, str], bytes]] = []
         self.answers: list[int] = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self.port = free_port()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -38,7 +37,7 @@ class Receiver:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         self.got.append((headers, body))
         status = self.answers.pop(0) if self.answers else 204
-        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.start", "status": status, "headers": self.headers})
         await send({"type": "http.response.body", "body": b""})
 
     @property
@@ -96,8 +95,7 @@ async def test_a_budget_is_told_of_once_and_signed(pipeline: Pipeline) -> None:
 async def test_a_receiver_that_fails_is_asked_again_with_the_same_id(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hasty = replace(consumer.BUDGET_WEBHOOKS, retries_s=(0.1,))
-    monkeypatch.setattr("consumers.app.BUDGET_WEBHOOKS", hasty)
+    monkeypatch.setattr("consumers.budgets.RETRIES_S", (0.1,))
     async with receiving() as receiver:
         receiver.answers = [500, 302]
         event = await reached(pipeline)

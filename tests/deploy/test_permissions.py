@@ -17,6 +17,7 @@ from events import streams, usage
 from inference.app import create_app as create_worker
 from inference.settings import Settings as WorkerSettings
 from ledger.accounts import change_account
+from ledger.budgets import set_webhook
 from ledger.db import Connection
 from tests.consumers.pipeline import SMALL, Pipeline
 from tests.deploy.guarded import Person, Refused, broker, person, url, violations
@@ -333,6 +334,7 @@ async def test_the_product_does_its_work_under_its_users(
             database_url=database_url,
             linger_s=0.01,
             audit_s=0.2,
+            webhooks_inside=True,
         )
     )
     worker = create_worker(
@@ -371,6 +373,16 @@ async def test_the_product_does_its_work_under_its_users(
         answers = await asyncio.gather(*map(post, range(10)))
         await change_account(ledger, edge.account.id, {"concurrency": 1})  # announced
         replay = await post(1)
+        hook = await set_webhook(ledger, edge.account.id, edge.url)  # it answers 404
+        job = await client.post(
+            "/v1/async/echo/echo", json={"text": "hello"}, headers={"Webhook-Url": "account"}
+        )
+
+        async def finished() -> bool:
+            return (await client.get(job.json()["url"])).status_code == 200
+
+        await until(finished)
+        open_jobs = await client.get("/v1/jobs")
         body = json.dumps(
             {"id": "evt_1", "type": "a.b", "created": 1, "data": {"object": {}}}
         ).encode()
@@ -380,14 +392,23 @@ async def test_the_product_does_its_work_under_its_users(
         await pipeline.until_settled(streams.STRIPE)
         parked = await pipeline.parked()
         await until(lambda: _has(operator, streams.AUDITS))
+        await until(lambda: _taken(operator))
     counted = await _has(operator, streams.EDGES)  # said when it left
 
     assert counted
     assert (answers, replay, taken.status_code) == ([200] * 10, 200, 202)
+    assert hook
+    assert open_jobs.status_code == 200
     totals = "SELECT sum(requests)::int FROM usage_totals WHERE account_id = $1"
-    assert await ledger.fetchval(totals, edge.account.id) == 10
+    assert await ledger.fetchval(totals, edge.account.id) == 11
     assert len(parked) == 1
     assert not violations(server)
+
+
+async def _taken(operator: Person) -> bool:
+    """Whether a webhook was tried."""
+    info = await operator.client.jetstream().consumer_info(streams.COMPLETIONS, "job_webhooks")
+    return bool(info.delivered and info.delivered.consumer_seq)
 
 
 async def _has(operator: Person, stream: str) -> bool:
@@ -449,6 +470,7 @@ async def test_processes_reach_each_other(
         ("edge", "STREAM.PURGE.RATES", {"filter": "rates.x"}),
         ("edge", "STREAM.PURGE.LIMITS", {"filter": "limits.x"}),
         ("edge", "STREAM.PURGE.QUOTAS", {"filter": "quotas.x"}),
+        ("edge", "STREAM.PURGE.JOBS", {"filter": "jobs.x"}),
         ("consumers", "STREAM.PURGE.QUOTAS", {"filter": "quotas.x"}),
     ],
 )
@@ -473,6 +495,10 @@ async def test_processes_get_answers(
         ("worker", "$JS.API.DIRECT.GET.ACCOUNTS"),
         ("consumers", "usage.v1.a.m.t"),
         ("consumers", "quotas.x"),
+        ("consumers", "jobs.x"),
+        ("consumers", "results.x"),
+        ("worker", "jobs.x"),
+        ("worker", "results.x"),
         ("consumers", "inference.echo.echo"),
         ("consumers", "$JS.API.STREAM.PURGE.USAGE"),
         ("consumers", "$JS.API.CONSUMER.DELETE.USAGE.usage_fold"),

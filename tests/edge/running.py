@@ -49,6 +49,12 @@ class Edge(Struct, frozen=True, kw_only=True):
         auth = headers or {"Authorization": f"Bearer {self.api_key}"}
         return httpx.AsyncClient(base_url=self.url, headers=auth, timeout=PATIENCE_S)
 
+    async def stranger(self, ledger: Connection) -> str:
+        """The Authorization header of somebody else."""
+        account = await create_account(ledger, "a stranger")
+        _, plain = await create_key(ledger, account.id, "", KEY_SECRET.encode())
+        return f"Bearer {plain}"
+
     async def metered(self) -> int:
         """How many usage events there are."""
         info = await self.nats.jetstream().stream_info(streams.USAGE)

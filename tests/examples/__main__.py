@@ -73,7 +73,8 @@ def _by_curl(page: Page) -> Page:
 def _written(ran: Sequence[Ran]) -> str:
     found = {}
     for one in sorted(ran, key=lambda ran: ran.snippet.page):
-        assert not one.failed, (one.snippet.page, one.failed, one.output)
+        example = ENDPOINTS[one.snippet.page].example
+        assert not one.failed or (example and example.unless), (one.snippet.page, one.output)
         (passed,) = one.passed
         found[one.snippet.page] = msgspec.to_builtins(_recorded(passed))
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"

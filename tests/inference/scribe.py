@@ -18,7 +18,7 @@ from events.tasks.generation import GenerationInput, GenerationPiece, Generation
 from events.usage import Quantities
 from inference.errors import InputRefused
 from inference.job import Job, Outcome, Wrote
-from inference.models.model import Advance, Prepared
+from inference.models.model import Advance, Piece, Prepared
 from inference.step_pipeline import UNREAD_S, StepPipeline
 from tests.waiting import PATIENCE_S, until
 
@@ -28,6 +28,7 @@ LONG = " ".join(["on"] * 4 * WINDOW)  # more than a reader may be behind
 class Draft(Struct, eq=False):
     text: str
     words: list[str]
+    rows: int
     written: int = 0
 
 
@@ -53,12 +54,12 @@ class Scribe:
         return [
             InputRefused("rude", "Mind your manners.", param="text")
             if value.text == "rude"
-            else Prepared(width=len(value.text.split()), data=value.text)
+            else Prepared(len(value.text.split()), value.text, rows=value.sequences)
             for value in inputs
         ]
 
     def join(self, prepared: Prepared) -> Draft:
-        return Draft(prepared.data, prepared.data.split())
+        return Draft(prepared.data, prepared.data.split(), prepared.rows)
 
     def step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
         self.steps.append([draft.text for draft in drafts])
@@ -75,10 +76,12 @@ class Scribe:
             return ValueError()
         draft.written += 1
         finished = draft.written == len(draft.words)
+        used = Quantities(input_tokens=len(draft.words), output_tokens=draft.written)
         return Advance(
-            piece=GenerationPiece(text=word if finished else word + " "),
-            quantities=Quantities(input_tokens=len(draft.words), output_tokens=draft.written),
+            pieces=[Piece(GenerationPiece(text=word if finished else word + " "), used)],
+            quantities=used,
             tokens=1,
+            rows=draft.rows,
             result=GenerationResult(
                 generated_text=draft.text,
                 nb_generated_tokens=draft.written,
@@ -132,10 +135,16 @@ class Desk:
         self._told.set()
 
     def submit(
-        self, text: str, *, stream: bool = False, priority: int = 0, deadline: float = 2_000.0
+        self,
+        text: str,
+        *,
+        stream: bool = False,
+        priority: int = 0,
+        deadline: float = 2_000.0,
+        sequences: int = 1,
     ) -> UUID:
         ask = an_ask(text, stream=stream, priority=priority, deadline=deadline)
-        value = GenerationInput(text=text)
+        value = GenerationInput(text=text, num_return_sequences=sequences)
         job = Job(ask, "scribe", generation.TASK, value, "inbox", time.monotonic())
         self.pipeline.submit(job)
         return ask.request_id

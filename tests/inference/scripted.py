@@ -56,7 +56,7 @@ class Scripted:
         self.entered.release()
         assert self.gate.wait(timeout=PATIENCE_S)
         time.sleep(self.token_s * sum(one.width for one in prepared))
-        if "poison" in map(_first, texts):
+        if any("poison" in map(_first, text.splitlines()) for text in texts):
             raise RuntimeError(texts)
         return [
             Answer(
@@ -68,6 +68,34 @@ class Scripted:
     async def has_begun(self) -> None:
         """Until one more run has begun."""
         await until(lambda: self.entered.acquire(blocking=False))
+
+
+class Lined(Scripted):
+    """Reads each line of a text by itself, some now and others later."""
+
+    def tokenize(self, task: str, inputs: Sequence[Any]) -> Sequence[Prepared | InputRefused]:
+        return [
+            one if isinstance(one, InputRefused) else _lined(one.data)
+            for one in super().tokenize(task, inputs)
+        ]
+
+    def cut(self, prepared: Prepared, tokens: int) -> tuple[Prepared, Prepared]:
+        lines: list[str] = prepared.data.split("\n")
+        first = max(1, tokens // prepared.width)
+        assert first < prepared.rows == len(lines)
+        return _lined("\n".join(lines[:first])), _lined("\n".join(lines[first:]))
+
+    def read(self, task: str, parts: Sequence[Prepared]) -> Sequence[Any]:
+        return self.run(task, parts)
+
+    def answer(self, _task: str, prepared: Prepared, found: Sequence[Any]) -> Answer:
+        text = "\n".join(one.result.text for one in found)
+        return Answer(EchoResult(text=text), Quantities(input_characters=len(prepared.data)))
+
+
+def _lined(text: str) -> Prepared:
+    lines = text.split("\n")
+    return Prepared(max(len(line.split()) for line in lines), text, rows=len(lines))
 
 
 def _first(text: str) -> str:
@@ -87,8 +115,8 @@ def an_ask(text: str, *, priority: int = 0, deadline: float | None = None) -> As
 class Road:
     """A pipeline around a scripted model, and what became of each text."""
 
-    def __init__(self, limits: Limits | None = None) -> None:
-        self.model = Scripted()
+    def __init__(self, limits: Limits | None = None, model: Scripted | None = None) -> None:
+        self.model = model or Scripted()
         self.time = 1_000.0  # the clock of deadlines
         self.outcomes: dict[str, Outcome] = {}
         self.order: list[str] = []

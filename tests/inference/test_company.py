@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from events.models import read_models
 from events.tasks import all_tasks
-from inference.models.model import Model
+from events.tasks.embeddings import EmbeddingsInput
+from inference.models.model import Model, Prepared
+from inference.models.sentence_transformers.encoder import SentenceEncoder, _prepare
 from tests.inference.conftest import MODELS_FILE
 from tests.inference.test_models import answers
 
@@ -64,6 +66,42 @@ def test_company_and_padding_change_no_answer(
     for value, found in zip(values, together, strict=True):
         (alone,) = answers(batch_models[name], task, [value])
         assert plain(found) == near(plain(alone))
+
+
+@pytest.mark.parametrize("task", [task for name, task in CASES if name == "all-MiniLM-L6-v2"])
+@settings(max_examples=8)
+@given(data=st.data())
+def test_cutting_changes_no_answer(
+    data: st.DataObject, task: str, embeddings_model: SentenceEncoder
+) -> None:
+    value = TASKS[task].takes(**data.draw(inputs.get(task, of_a_text)))
+    (whole,) = answers(embeddings_model, task, [value])
+    (prepared,) = embeddings_model.tokenize(task, [value])
+    assert isinstance(prepared, Prepared)
+
+    parts, left = [], prepared
+    while left.rows > 1 and data.draw(st.booleans()):
+        part, left = embeddings_model.cut(left, data.draw(st.integers(1, left.tokens - 1)))
+        parts.append(part)
+    found = [embeddings_model.read(task, [part])[0] for part in [*parts, left]]
+
+    assert plain(embeddings_model.answer(task, prepared, found)) == near(plain(whole))
+
+
+@given(st.lists(st.integers(1, 300), min_size=2, max_size=60), st.data())
+def test_cuts_fit_and_lose_nothing(lengths: list[int], data: st.DataObject) -> None:
+    left = _prepare(EmbeddingsInput(sentences=["."]), [[7] * length for length in lengths])
+    tokens = data.draw(st.integers(1, left.tokens - 1))
+    parts = []
+    while left.rows > 1 and left.tokens > tokens:
+        part, left = SentenceEncoder.cut(left, tokens)
+        assert part.tokens <= tokens or part.rows == 1
+        parts.append(part)
+
+    places = [place for part in [*parts, left] for place in part.data.places]
+    widths = [len(row) for part in [*parts, left] for row in part.data.rows]
+    assert sorted(places) == list(range(len(lengths)))
+    assert widths == [lengths[place] for place in places]
 
 
 def plain(value: Any) -> Any:

@@ -17,21 +17,19 @@ from inference.models.model import Answer, Model, Prepared
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
-def crowd(model: Any, monkeypatch: pytest.MonkeyPatch, *, rows: int) -> None:
-    """Let the model's device have room for so many rows of a batch, and no more."""
+def crowd(model: Any, monkeypatch: pytest.MonkeyPatch, *, tokens: int) -> None:
+    """Let the model's device have room for so many tokens of a batch, and no more."""
     forward = model._model.forward  # noqa: SLF001
 
     def crowded(*arguments: Any, **named: Any) -> Any:
-        if len(named["input_ids"]) > rows:
+        if named["input_ids"].numel() > tokens:
             raise torch.OutOfMemoryError
         return forward(*arguments, **named)
 
     monkeypatch.setattr(model._model, "forward", crowded)  # noqa: SLF001
 
 
-def embed(model: Model, *sizes: int) -> list[Answer | Exception]:
-    """Embed requests of so many sentences, each sentence another."""
-    inputs = [EmbeddingsInput(sentences=[f"This is number {n}." for n in range(s)]) for s in sizes]
+def embed(model: Model, *inputs: EmbeddingsInput) -> list[Answer | Exception]:
     prepared = [one for one in model.tokenize("embeddings", inputs) if isinstance(one, Prepared)]
 
     def run(some: Sequence[Prepared]) -> Sequence[Answer | InputRefused]:
@@ -43,10 +41,16 @@ def embed(model: Model, *sizes: int) -> list[Answer | Exception]:
 def test_a_batch_that_is_too_large_for_the_device_is_run_in_smaller_ones(
     embeddings_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = embed(embeddings_model, 3, 1, 2)
-    crowd(embeddings_model, monkeypatch, rows=4)
+    inputs = [
+        EmbeddingsInput(sentences=[f"This is number {n}." for n in range(size)])
+        for size in (3, 1, 2, 9)
+    ]
+    expected = embed(embeddings_model, *inputs)
+    crowd(embeddings_model, monkeypatch, tokens=32)  # of four of these sentences
 
-    *fitting, refused = embed(embeddings_model, 3, 1, 2, 5)
+    *fitting, refused = embed(
+        embeddings_model, *inputs, EmbeddingsInput(sentences=["One.", "This " * 40])
+    )
 
     assert [_vectors(one) for one in fitting] == [
         [pytest.approx(vector, abs=1e-5) for vector in _vectors(one)] for one in expected
@@ -58,7 +62,7 @@ def test_a_batch_that_is_too_large_for_the_device_is_run_in_smaller_ones(
 def test_a_model_says_that_the_device_is_full_and_not_that_it_is_broken(
     embeddings_model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    crowd(embeddings_model, monkeypatch, rows=0)
+    crowd(embeddings_model, monkeypatch, tokens=0)
     prepared = embeddings_model.tokenize("embeddings", [EmbeddingsInput(sentences=["One."])])
 
     with pytest.raises(DeviceFull):

@@ -9,19 +9,22 @@ from typing import Any
 import pytest
 import torch
 from msgspec import Struct
+from msgspec.structs import replace
 from tokenizers import Tokenizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from events.models import Limits, ModelDeclared
 from events.tasks import generation
-from events.tasks.generation import GenerationInput, GenerationResult
+from events.tasks.generation import GenerationInput, GenerationPiece, GenerationResult
 from events.usage import Quantities
 from inference.attempt import attempt
-from inference.errors import InputRefused, ModelUnfit
+from inference.errors import DeviceFull, InputRefused, ModelUnfit
 from inference.models import FOLDERS, load
 from inference.models.causal_lm.attention import NAME
+from inference.models.causal_lm.cache import Cache
 from inference.models.causal_lm.generator import READ, CausalLM
-from inference.models.causal_lm.request import read_request
+from inference.models.causal_lm.request import BETWEEN, read_request
+from inference.models.causal_lm.sampler import Choice, spread
 from inference.models.causal_lm.vocabulary import Vocabulary
 from inference.models.model import Advance, Generator, Prepared
 
@@ -30,10 +33,14 @@ CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 
 
 class Written(Struct):
-    """What a test has of one text."""
+    """What a test has of one request."""
 
-    pieces: list[str]
+    said: list[GenerationPiece]
     last: Advance | None = None
+
+    @property
+    def pieces(self) -> list[str]:
+        return [piece.text for piece in self.said]
 
     @property
     def result(self) -> GenerationResult:
@@ -68,13 +75,17 @@ def write(
         running = list(drafts)
         for number, advance in zip(running, model.step(list(drafts.values())), strict=True):
             assert isinstance(advance, Advance)
-            if advance.piece is not None:
-                texts[number].pieces.append(advance.piece.text)  # type: ignore[attr-defined]
+            texts[number].said += [piece.said for piece in advance.pieces]  # type: ignore[misc]
             if advance.result is not None:
                 texts[number].last = advance
                 del drafts[number]
         at += 1
     return texts
+
+
+def told(advance: Advance) -> str:
+    """The text of one step."""
+    return "".join(piece.said.text for piece in advance.pieces)  # type: ignore[attr-defined]
 
 
 def refusal(model: Generator, value: GenerationInput) -> InputRefused:
@@ -216,6 +227,89 @@ def test_a_seed_tells_the_same_and_another_something_else(tiny: Generator) -> No
     assert len({same, other, random}) == 3
 
 
+def test_several_texts_go_on_from_one_as_each_would_alone(tiny: CausalLM) -> None:
+    """The input is read once for all of them, and paid for once."""
+    value = GenerationInput(
+        text="one " * (READ + 10),  # is read in pieces
+        seed=5,
+        top_k=0,
+        temperature=3.0,
+        max_length=40,
+        end_sequence="e",  # ends each at another time
+        remove_input=True,
+    )
+    choice = Choice(temperature=0, top_k=0, top_p=1, repetition_penalty=1, seed=value.seed)
+    seeds = [one.seed for one in spread(choice, 3)]
+    alone = [write(tiny, replace(value, seed=seed))[0] for seed in seeds]
+
+    company = GenerationInput(text="on", seed=1, max_length=30)
+    several, _ = write(tiny, replace(value, num_return_sequences=3), company)
+
+    assert seeds[0] == value.seed
+    assert several.result.generated_texts == [one.text for one in alone]
+    assert several.result.generated_text == BETWEEN.join(one.text for one in alone)
+    assert several.result.nb_generated_tokens == sum(
+        one.result.nb_generated_tokens for one in alone
+    )
+    for number, one in enumerate(alone):
+        said = [piece for piece in several.said if piece.index == number]
+        assert "".join(piece.text for piece in said) == one.text
+        assert one.last is not None
+        assert [piece.reason for piece in said if piece.reason] == [one.last.reason]
+    total = several.quantities
+    assert total.output_tokens == sum(one.quantities.output_tokens for one in alone)
+    assert total.output_characters == sum(one.quantities.output_characters for one in alone)
+    assert total.input_tokens == alone[0].quantities.input_tokens
+    assert len({len(one.text) for one in alone}) == 3
+
+
+def test_several_texts_are_of_several_minds(smol: Generator) -> None:
+    value = GenerationInput(
+        text="My favourite animal is the",
+        seed=1,
+        temperature=1.5,
+        max_length=12,
+        num_return_sequences=6,
+    )
+
+    (several,) = write(smol, value)
+
+    assert isinstance(several.result.generated_texts, list)
+    assert len(set(several.result.generated_texts)) == 6
+    assert all(text.startswith(value.text) for text in several.result.generated_texts)
+
+
+def test_a_text_that_has_ended_leaves_its_slot_to_others(tiny: CausalLM) -> None:
+    (prepared,) = tiny.tokenize(
+        "generation",
+        [
+            GenerationInput(
+                text="on",
+                seed=2,
+                top_k=0,
+                temperature=3.0,
+                end_sequence="e",
+                num_return_sequences=4,
+            )
+        ],
+    )
+    assert isinstance(prepared, Prepared)
+    assert prepared.rows == 4
+    draft = tiny.join(prepared)
+    rows = [4]
+    while rows[-1]:
+        (advance,) = tiny.step([draft])
+        assert isinstance(advance, Advance)
+        rows.append(advance.rows)
+
+    assert rows == sorted(rows, reverse=True)
+    assert len(set(rows)) > 2
+    del draft, advance
+    shelves = tiny._shelves  # noqa: SLF001
+    shelves.tidy()
+    assert not shelves._by_width  # noqa: SLF001
+
+
 @pytest.mark.parametrize("words", [1, 5, READ + 100])
 def test_it_writes_what_transformers_own_loop_writes(tiny_folder: Path, words: int) -> None:
     text = " ".join(["one"] * words)
@@ -257,13 +351,20 @@ def test_no_bad_word_comes_about(smol: Generator) -> None:
 
 def test_numbers_never_exceed_what_was_held_for_them(tiny: Generator) -> None:
     values = [
-        GenerationInput(text="Noise 🙂", seed=seed, temperature=5.0, top_k=0, max_length=60)
-        for seed in range(4)
+        GenerationInput(
+            text="Noise 🙂",
+            seed=seed,
+            temperature=5.0,
+            top_k=0,
+            max_length=60,
+            num_return_sequences=sequences,
+        )
+        for seed, sequences in enumerate([1, 1, 2])
     ]
 
     for value, text in zip(values, write(tiny, *values), strict=True):
         held, used = generation.most(value), text.quantities
-        assert used.output_tokens == 60
+        assert used.output_tokens == held.output_tokens == 60 * value.sequences
         assert used.input_tokens <= held.input_tokens
         assert used.output_words <= held.output_words
         assert used.output_characters == len(text.text) <= held.output_characters
@@ -284,7 +385,7 @@ def test_the_length_can_include_the_input(tiny: Generator) -> None:
     ("fields", "code", "param"),
     [
         ({"num_beams": 2}, "num_beams_unsupported", "num_beams"),
-        ({"num_return_sequences": 2}, "num_return_sequences_unsupported", "num_return_sequences"),
+        ({"num_return_sequences": 5}, "num_return_sequences_unsupported", "num_return_sequences"),
         ({"text": "on " * 3_000}, "input_too_long", "text"),
         ({"max_length": 2_047}, "input_too_long", "max_length"),
         ({"max_length": 2, "length_no_input": False}, "input_too_long", "max_length"),
@@ -318,6 +419,7 @@ def test_a_text_without_any_token_is_refused(tiny_folder: Path) -> None:
             GenerationInput(text="?"),
             [],
             context=10,
+            slots=1,
             vocabulary=Vocabulary(Tokenizer.from_file(str(tiny_folder / "tokenizer.json")), 10),
         )
 
@@ -346,9 +448,31 @@ def test_a_step_that_raises_has_changed_nothing(
                 tiny.step(drafts)
         for number, advance in enumerate(tiny.step(drafts)):
             assert isinstance(advance, Advance)
-            texts[number] += advance.piece.text if advance.piece else ""  # type: ignore[attr-defined]
+            texts[number] += told(advance)
 
     assert texts == undisturbed
+
+
+def test_a_copy_that_there_was_no_room_for_is_made_later(
+    tiny: CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    value = GenerationInput(text="Tell me", seed=1, max_length=8, num_return_sequences=3)
+    (undisturbed,) = write(tiny, value)
+    (prepared,) = tiny.tokenize("generation", [value])
+    assert isinstance(prepared, Prepared)
+    draft = tiny.join(prepared)
+    (advance,) = tiny.step([draft])
+    copies = iter([Cache.copy, no_room])
+
+    with monkeypatch.context() as full:
+        full.setattr(Cache, "copy", lambda cache: next(copies)(cache))  # noqa: PLW0108 - another one for each call
+        with pytest.raises(DeviceFull):
+            tiny.step([draft])
+    while isinstance(advance, Advance) and advance.result is None:
+        (advance,) = tiny.step([draft])
+
+    assert isinstance(advance, Advance)
+    assert advance.result == undisturbed.result
 
 
 def test_a_text_that_the_device_has_no_room_for_is_refused_and_the_others_notice_nothing(
@@ -372,7 +496,7 @@ def test_a_text_that_the_device_has_no_room_for_is_refused_and_the_others_notice
                 refused[number] = outcome
                 del drafts[number], texts[number]
                 continue
-            texts[number] += outcome.piece.text if outcome.piece else ""  # type: ignore[attr-defined]
+            texts[number] += told(outcome)
             if outcome.result is not None:
                 del drafts[number]
 
@@ -380,6 +504,10 @@ def test_a_text_that_the_device_has_no_room_for_is_refused_and_the_others_notice
     assert list(refused) == [1]
     assert isinstance(refused[1], InputRefused)
     assert refused[1].code == "input_too_large"
+
+
+def no_room(_cache: Cache) -> Cache:
+    raise torch.OutOfMemoryError
 
 
 def crowded(model: Any) -> Any:

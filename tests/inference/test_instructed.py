@@ -64,8 +64,7 @@ def answer(
         advances = model.step([drafts[number] for number in running])
         for number, advance in zip(running, advances, strict=True):
             assert isinstance(advance, Advance)
-            if advance.piece is not None:
-                pieces[number].append(advance.piece.text)  # type: ignore[attr-defined]
+            pieces[number] += [piece.said.text for piece in advance.pieces]  # type: ignore[attr-defined]
             if advance.result is not None:
                 last[number] = advance
                 del drafts[number]
@@ -156,7 +155,7 @@ def prompts() -> Prompts:
 
 def _prompts(tokenizer: Tokenizer) -> Prompts:
     vocabulary = Vocabulary(tokenizer, tokenizer.get_vocab_size())
-    return Prompts(tokenizer, vocabulary, context=8_192)
+    return Prompts(tokenizer, vocabulary, context=8_192, slots=4)
 
 
 @given(said=st.lists(st.text(min_size=1, max_size=20), max_size=6))

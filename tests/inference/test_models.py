@@ -39,6 +39,41 @@ def embed(model: Model, *sentences: str) -> np.ndarray[Any, Any]:
     return np.array(answer.result.embeddings)  # type: ignore[attr-defined]
 
 
+def test_tokens_have_the_vector_and_the_price_of_the_text_that_they_spell(
+    embeddings_model: Model,
+) -> None:
+    text = "the keeper opened the gate"
+    tokens = [1996, 10684, 2441, 1996, 4796]  # of the model's own vocabulary
+
+    (answer,) = answers(embeddings_model, "embeddings", [EmbeddingsInput(sentences=[text, tokens])])
+    by_text, by_tokens = answers(
+        embeddings_model,
+        "embeddings",
+        [EmbeddingsInput(sentences=[text]), EmbeddingsInput(sentences=[tokens], dimensions=384)],
+    )
+
+    first, second = answer.result.embeddings  # type: ignore[attr-defined]
+    assert first == second
+    assert by_tokens.quantities == by_text.quantities
+    assert by_tokens.quantities.input_words == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "param"),
+    [
+        (EmbeddingsInput(sentences=["a"], dimensions=8), "dimensions"),
+        (EmbeddingsInput(sentences=["a", [30_522]]), "sentences"),
+    ],
+)
+def test_vectors_that_it_cannot_make_are_refused_by_name(
+    embeddings_model: Model, value: EmbeddingsInput, param: str
+) -> None:
+    (refused,) = embeddings_model.tokenize("embeddings", [value])
+
+    assert isinstance(refused, InputRefused)
+    assert refused.param == param
+
+
 def test_people_and_places_are_found_where_they_stand(spacy_model: Model) -> None:
     text = "Ada Lovelace met Charles Babbage in London."
 

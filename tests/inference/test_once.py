@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from events.inference import Expired, Failed, Refused
 from inference.job import Ran
-from tests.inference.scripted import Road
+from tests.inference.scripted import Lined, Road, Scripted
 from tests.inference.test_pipeline import a_road
 from tests.waiting import PATIENCE_S, until
 
@@ -19,6 +19,7 @@ MISBEHAVED = {"poison": Failed, "broken": Failed, "rude": Refused}
 
 class Submit(Struct, frozen=True):
     words: int
+    lines: int
     priority: int
     patience_s: float
     kind: str = "word"  # or one that misbehaves
@@ -43,6 +44,7 @@ actions = st.lists(
         st.builds(
             Submit,
             words=st.integers(1, 40),
+            lines=st.sampled_from([1, 1, 1, 7]),
             priority=st.integers(-2, 2),
             patience_s=st.sampled_from([0.0, 1.0, 1_000.0]),
             kind=st.sampled_from(["word"] * 8 + sorted(MISBEHAVED)),
@@ -55,16 +57,18 @@ actions = st.lists(
 )
 
 
-@given(actions, st.integers(1, 100))
+@given(actions, st.integers(1, 100), st.sampled_from([Scripted, Lined]))
 @settings(max_examples=60, deadline=None)
 def test_each_request_is_answered_once_with_its_own_answer(
-    actions: Sequence[Submit | Cancel | Pass | Turn], batch_tokens: int
+    actions: Sequence[Submit | Cancel | Pass | Turn], batch_tokens: int, model: type[Scripted]
 ) -> None:
-    asyncio.run(_play(actions, batch_tokens))
+    asyncio.run(_play(actions, batch_tokens, model()))
 
 
-async def _play(actions: Sequence[Submit | Cancel | Pass | Turn], batch_tokens: int) -> None:
-    async with a_road(batch_tokens=batch_tokens, batch_wait_ms=1.0) as road:
+async def _play(
+    actions: Sequence[Submit | Cancel | Pass | Turn], batch_tokens: int, model: Scripted
+) -> None:
+    async with a_road(model, batch_tokens=batch_tokens, batch_wait_ms=1.0) as road:
         submitted: list[tuple[str, UUID]] = []
         async with asyncio.timeout(PATIENCE_S):
             for action in actions:
@@ -85,8 +89,9 @@ async def _do(
     road: Road, submitted: list[tuple[str, UUID]], action: Submit | Cancel | Pass | Turn
 ) -> None:
     match action:
-        case Submit(words, priority, patience_s, kind):
-            text = " ".join([kind, str(len(submitted)), *["more"] * words])
+        case Submit(words, lines, priority, patience_s, kind):
+            line = " ".join([kind, str(len(submitted)), *["more"] * words])
+            text = "\n".join([line] * lines)
             deadline = road.time + patience_s
             (request_id,) = road.submit(text, priority=priority, deadline=deadline)
             submitted.append((text, request_id))

@@ -9,15 +9,15 @@ import pytest
 from events.inference import Busy, Expired, Failed, Refused
 from events.models import Limits
 from inference.job import Ran
-from tests.inference.scripted import Road
+from tests.inference.scripted import Lined, Road, Scripted
 from tests.waiting import until
 
 Open = Callable[..., AbstractAsyncContextManager[Road]]
 
 
 @asynccontextmanager
-async def a_road(**limits: float) -> AsyncIterator[Road]:
-    road = Road(Limits(**limits))  # type: ignore[arg-type]  # whole numbers are
+async def a_road(model: Scripted | None = None, **limits: float) -> AsyncIterator[Road]:
+    road = Road(Limits(**limits), model)  # type: ignore[arg-type]  # whole numbers are
     serving = asyncio.create_task(road.pipeline.serve())
     yield road
     road.model.gate.set()
@@ -233,6 +233,96 @@ async def test_a_cancel_leaves_the_company_that_waits_with_it() -> None:
         await road.ended("cancelled", "company")
 
     assert road.model.batches == [["company"]]
+
+
+async def test_a_short_request_overtakes_the_rest_of_one_with_many_rows() -> None:
+    long = "one two\nthree four\nfive six\nseven eight\nnine ten"
+    async with a_road(Lined(), batch_tokens=4) as road:
+        road.model.gate.clear()
+        road.submit(long)
+        await road.model.has_begun()
+        road.submit("short")
+        await road.tokenized("short")
+
+        road.model.gate.set()
+        await road.ended("short", long)
+
+    assert road.model.batches == [
+        ["one two\nthree four"],
+        ["short"],
+        ["five six\nseven eight"],
+        ["nine ten"],
+    ]
+    assert road.order == ["short", long]
+    answer = road.outcomes[long]
+    assert isinstance(answer, Ran)
+    assert answer.result.text == long.upper()  # type: ignore[attr-defined]
+
+
+async def test_what_is_left_of_a_long_request_shares_its_batch() -> None:
+    async with a_road(Lined(), batch_tokens=3) as road:
+        road.model.gate.clear()
+        road.submit("a\nb\nc\nd")
+        await road.model.has_begun()
+        road.submit("x", "y")
+        await road.tokenized("x", "y")
+
+        road.model.gate.set()
+        await road.ended("a\nb\nc\nd", "x", "y")
+
+    assert road.model.batches == [["a\nb\nc"], ["x", "y", "d"]]
+
+
+async def test_a_request_whose_part_fails_has_failed_once_and_the_rest_never_runs() -> None:
+    text = "a\nb\npoison\nc\nd\ne"
+    async with a_road(Lined(), batch_tokens=2) as road:
+        road.submit(text)
+        await road.ended(text)
+        road.submit("after")
+        await road.ended("after")
+
+    assert road.outcomes[text] == Failed()
+    assert road.model.batches == [["a\nb"], ["poison\nc"], ["after"]]
+
+
+async def test_a_cancel_stops_what_has_not_run_of_a_request() -> None:
+    async with a_road(Lined(), batch_tokens=2) as road:
+        road.model.gate.clear()
+        (request_id,) = road.submit("a\nb\nc\nd")
+        await road.model.has_begun()
+
+        road.pipeline.cancel(request_id)
+        await road.ended("a\nb\nc\nd")
+        road.model.gate.set()
+        road.submit("after")
+        await road.ended("after")
+
+    assert road.outcomes["a\nb\nc\nd"] == Expired()
+    assert road.model.batches == [["a\nb"], ["after"]]
+
+
+async def test_a_drain_out_of_time_sends_away_what_has_run_in_part() -> None:
+    async with a_road(Lined(), batch_tokens=2) as road:
+        road.model.gate.clear()
+        road.submit("a\nb\nc\nd")
+        await road.model.has_begun()
+
+        await road.pipeline.drain(within_s=0.01)
+
+        assert road.outcomes == {"a\nb\nc\nd": Busy(queued=0, wait_ms=0.0)}
+        assert not road.pipeline.held
+
+
+async def test_the_time_of_all_parts_is_the_requests() -> None:
+    async with a_road(Lined(), batch_tokens=1) as road:
+        road.model.token_s = 0.005  # a thread sleeps longer than it is told, never less
+        road.submit("a\nb\nc")
+        await road.ended("a\nb\nc")
+
+    answer = road.outcomes["a\nb\nc"]
+    assert isinstance(answer, Ran)
+    assert answer.quantities.device_ms >= 15
+    assert answer.timing.compute_ms >= 15
 
 
 async def test_a_drain_waits_for_what_was_taken() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from msgspec.structs import replace
 
-from inference.models.causal_lm.sampler import Choice, Sampler
+from inference.models.causal_lm.sampler import Choice, Sampler, spread
 
 GREEDY = Choice(temperature=0, top_k=50, top_p=1, repetition_penalty=1, seed=None)
 LUCKY = replace(GREEDY, temperature=1.0, top_k=0, seed=7)
@@ -41,6 +41,13 @@ def test_chances_are_those_that_the_scores_say() -> None:
 )
 def test_what_is_left_out_is_never_chosen(choice: Choice, left: set[int]) -> None:
     assert set(choose(choice, torch.tensor([0.2, 0.5, 0.3]).log().tolist(), times=400)) == left
+
+
+def test_seeds_of_several_texts_are_those_of_no_others() -> None:
+    seeds = [one.seed for seed in range(50) for one in spread(replace(LUCKY, seed=seed), 8)]
+
+    assert len(set(seeds)) == len(seeds)
+    assert {one.seed for one in spread(GREEDY, 3)} == {None}
 
 
 def test_the_same_seed_draws_the_same() -> None:

@@ -61,6 +61,45 @@ async def test_no_more_run_than_there_are_slots_and_the_next_gets_a_free_one_at_
     assert ["c d e", "f"] in desk.model.steps
 
 
+async def test_who_wants_several_texts_waits_for_as_many_slots_and_nobody_overtakes() -> None:
+    async with a_desk(slots=3) as desk:
+        desk.model.gate.clear()
+        desk.submit("a b c")
+        await desk.model.has_begun()
+        desk.submit("x y", sequences=2)
+        desk.submit("u v w", sequences=2)
+        desk.submit("z")
+        await desk.tokenized("a b c", "x y", "u v w", "z")
+
+        desk.model.gate.set()
+        await desk.ended("x y", "u v w", "z")
+
+    assert desk.model.steps == [
+        ["a b c"],
+        ["a b c", "x y"],
+        ["a b c", "x y"],
+        ["u v w", "z"],
+        ["u v w"],
+        ["u v w"],
+    ]
+
+
+async def test_who_waits_for_several_slots_and_leaves_keeps_nobody_waiting() -> None:
+    async with a_desk(slots=2) as desk:
+        desk.model.gate.clear()
+        desk.submit("a b c")
+        several = desk.submit("x y", sequences=2)
+        desk.submit("z")
+        await desk.model.has_begun()  # when it is the second's turn already
+
+        desk.pipeline.cancel(several)
+        desk.model.gate.set()
+        await desk.ended("z")
+
+    assert isinstance(desk.outcomes["x y"], Expired)
+    assert not any("x y" in texts for texts in desk.model.steps)
+
+
 async def test_higher_priority_joins_first_and_equals_keep_their_order() -> None:
     async with a_desk(slots=1) as desk:
         desk.model.gate.clear()

@@ -64,7 +64,12 @@ class Reader:
 
     @property
     def text(self) -> str:
-        return "".join(generation.TASK.decode_piece(chunk.piece).text for chunk in self.chunks)
+        return self.text_of(0)
+
+    def text_of(self, index: int) -> str:
+        """What was said of one of several texts."""
+        pieces = [generation.TASK.decode_piece(chunk.piece) for chunk in self.chunks]
+        return "".join(piece.text for piece in pieces if (piece.index or 0) == index)
 
 
 @asynccontextmanager
@@ -198,12 +203,15 @@ async def test_a_worker_that_leaves_finishes_its_streams(client: Client, nats_ur
     assert (end.reason, end.quantities.output_tokens) == ("length", 20)
 
 
+@pytest.mark.parametrize("sequences", [1, 3])
 async def test_a_streams_pieces_add_up_to_the_answer_of_the_same_seed(
-    client: Client, nats_url: str
+    client: Client, nats_url: str, sequences: int
 ) -> None:
     pytest.importorskip("torch")
     reader = Reader(client)
-    value = GenerationInput(text="My favourite food is", seed=11, max_length=16)
+    value = GenerationInput(
+        text="My favourite food is", seed=11, max_length=16, num_return_sequences=sequences
+    )
     streamed = replace(an_ask("", stream=True), input=generation.TASK.encode(value))
     whole = replace(an_ask(""), input=generation.TASK.encode(value))
     async with a_worker(client, create_app(settings(nats_url, MODEL))):
@@ -213,7 +221,8 @@ async def test_a_streams_pieces_add_up_to_the_answer_of_the_same_seed(
 
     assert isinstance(reply, Answered)
     result = generation.TASK.decode_result(reply.result)
-    assert result.generated_text == value.text + reader.text
+    texts = result.generated_texts or [result.generated_text]
+    assert texts == [value.text + reader.text_of(number) for number in range(sequences)]
     assert replace(end.quantities, device_ms=0) == replace(reply.quantities, device_ms=0)
     assert end.quantities == reader.chunks[-1].quantities
     assert min(end.quantities.device_ms, reply.quantities.device_ms) > 0

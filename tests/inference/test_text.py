@@ -58,6 +58,25 @@ def test_the_text_ends_where_the_sequence_does_however_it_comes(
     assert text.words == len(text.given.split())
 
 
+@given(pieces=pieces, ends=st.lists(ends, min_size=2, max_size=3))
+def test_of_several_ends_the_one_that_is_whole_first_counts_however_it_comes(
+    *, pieces: list[str], ends: list[str]
+) -> None:
+    whole, by_character = WrittenText(*ends, keep_end=False), WrittenText(*ends, keep_end=False)
+    said = "".join(pieces)
+
+    whole.write(said, last=True)
+    for piece in said:
+        if not by_character.ended:
+            by_character.write(piece)
+    if not by_character.ended:
+        by_character.write("", last=True)
+
+    assert whole.given == by_character.given
+    assert whole.ended == any(end in said for end in ends)
+    assert not any(end in whole.given for end in ends)
+
+
 @given(texts)
 def test_pieces_add_up_to_the_text_and_split_no_character(tokenizer: Tokenizer, text: str) -> None:
     tokens = tokenizer.encode(text).ids

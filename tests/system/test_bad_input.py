@@ -31,7 +31,15 @@ TEDIOUS = {"one character", "one mark", "emoji"}  # for those that would write a
 PAGE = 32  # tokens
 TALKED_ABOUT = {"control characters"}  # at length, by a chatbot, whose length nobody can choose
 NEVER_TAKEN = {"empty", "blank", "nul", "unpaired surrogate", "too long"}
-TEXTS = {"text", "input", "question", "context", "sentences", "labels"}  # fields that are read
+TEXTS = {
+    "text",
+    "input",
+    "question",
+    "context",
+    "sentences",
+    "labels",
+    "prompts",
+}  # fields that are read
 
 
 async def test_odd_texts_are_refused_or_answered_and_nobody_else_notices(
@@ -89,3 +97,5 @@ def _with(good: dict[str, Any], text: str) -> Iterator[dict[str, Any]]:
             yield {**good, field: text}
         elif field in TEXTS and isinstance(value, list) and isinstance(value[0], str):
             yield {**good, field: [text, *value[1:]]}
+        elif field == "messages" and text.strip():  # somebody may say nothing
+            yield {**good, field: [*value[:-1], {**value[-1], "content": text}]}

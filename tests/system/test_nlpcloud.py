@@ -45,6 +45,27 @@ async def test_its_client_asks_and_understands(
     assert labels["scores"][0] > labels["scores"][1]
 
 
+async def test_its_client_has_several_texts_as_it_knows_them(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nlpcloud, "BASE_URL", system.url)
+    client = nlpcloud.Client("SmolLM2-135M-Instruct", system.api_key)
+
+    answer = await asyncio.to_thread(
+        client.generation,
+        "My favourite food is",
+        max_length=8,
+        temperature=1.5,
+        remove_input=True,
+        num_return_sequences=3,
+    )
+
+    texts = answer["generated_text"].split("\n--------------\n")
+    assert texts == answer["generated_texts"]
+    assert len(set(texts)) == 3
+    assert 8 < answer["nb_generated_tokens"] <= 24
+
+
 async def test_what_its_client_asks_of_a_language_that_is_not_read_is_refused(
     system: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,16 @@ class Cache:
                 new[self.row, :, : self.length] = known[row, :, : self.length]
         give_back()
 
+    def copy(self) -> "Cache":
+        """Another row that knows the same."""
+        new = Cache(self._shelves)
+        new.reserve(self.length)
+        for number, stored in self.shelf.layers():
+            for copied, known in zip(new.shelf.layer(number, stored[0]), stored, strict=True):
+                copied[new.row, :, : self.length] = known[self.row, :, : self.length]
+        new.length = self.length
+        return new
+
     def _take(self, shelf: Shelf) -> None:
         self.shelf, self.row = shelf, shelf.take()
         self._give_back = weakref.finalize(self, shelf.give_back, self.row)

@@ -1,8 +1,8 @@
-"""One text in the making."""
+"""One request in the making: an input that is read once, and the texts that go on from it."""
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -10,21 +10,22 @@ from torch import Tensor
 from events.tasks.generation import GenerationPiece
 from events.usage import Quantities
 from inference.models.causal_lm.cache import Cache
-from inference.models.causal_lm.decoder import Decoder
-from inference.models.causal_lm.request import Finished, Request
-from inference.models.causal_lm.text import WrittenText
-from inference.models.model import Advance
+from inference.models.causal_lm.continuation import Continuation
+from inference.models.causal_lm.request import Request
+from inference.models.model import Advance, Piece
 
 
 class Computed(Struct, frozen=True):
     """What the model made of the next tokens of a draft."""
 
-    scores: Tensor  # of every token, after the last of these: float32 [V], on the CPU
-    tokens: int  # how many they were
+    #: Of every token: after the last that was read, or, in the order of `going`, after each
+    #: text's last. float32 ``[V]`` each, on the CPU.
+    scores: Sequence[Tensor]
+    tokens: int  # that went through the model
 
 
 class Draft:
-    """A request's tokens, what they mean, and what the model remembers of them."""
+    """The texts of one request. What the model remembers of the input is read once, and copied."""
 
     def __init__(
         self, request: Request, cache: Cache, tokenizer: Tokenizer, ends: frozenset[int]
@@ -37,89 +38,102 @@ class Draft:
             tokenizer: For decoding; no other thread may use it.
             ends: The tokens by which the model says that it has said all.
         """
-        self.tokens = list(request.tokens)  # read and written; the cache knows the first of them
-        self.cache = cache
         self._request = request
-        self._ends = ends
-        self._decoder = Decoder(tokenizer, request.tokens)
-        self._text = WrittenText(request.end, keep_end=request.keep_end)
-        self._chooser = request.chooser()
-        # how far back a bad word may begin that the next token completes
-        self._reach = max(map(len, request.bad_words), default=1) - 1
-        self._characters = 0
+        self._read: Cache | None = cache  # of the input, until each text has its own
+        self._texts = [
+            Continuation(request, number, tokenizer, ends)
+            for number in range(len(request.choosers))
+        ]
 
     @property
-    def reading(self) -> bool:
-        """Whether some of the input is not known yet."""
-        return self.cache.length < len(self._request.tokens)
+    def parts(self) -> Sequence["Draft"]:
+        """Itself: it has one input."""
+        return [self]
+
+    def joined(self, advances: Mapping["Draft", Advance]) -> Advance:
+        """What a step did for it."""
+        return advances[self]
 
     @property
-    def written(self) -> int:
-        """Tokens that were generated."""
-        return len(self.tokens) - len(self._request.tokens)
+    def reading(self) -> Cache | None:
+        """What is known of the input, as long as that is not all of it."""
+        if self._read is None or self._read.length == len(self._request.tokens):
+            return None
+        return self._read
 
-    def unknown(self, most: int) -> list[int]:
-        """The next tokens, up to `most`, that the cache does not know."""
-        return self.tokens[self.cache.length : self.cache.length + most]
+    @property
+    def going(self) -> list[Continuation]:
+        """The texts that have not ended."""
+        return [text for text in self._texts if text.reason is None]
+
+    def unread(self, most: int) -> Sequence[int]:
+        """The next tokens of the input, up to `most`."""
+        known = self._read.length if self._read else len(self._request.tokens)
+        return self._request.tokens[known : known + most]
+
+    def part(self) -> None:
+        """Give each text that goes on a memory of its own; may be done again if it raises."""
+        if self._read is None:
+            return
+        first, *others = self.going
+        for text in others:
+            if text.cache is None:
+                text.cache = self._read.copy()
+        first.cache, self._read = self._read, None
 
     def advance(self, computed: Computed | None) -> Advance:
-        """Go on by one token, if the model has seen all that there are.
+        """Go on by one token of each text, if the model has seen all that there are.
 
         Args:
             computed: None where others were read first.
         """
-        tokens = computed.tokens if computed else 0
-        self.cache.length += tokens
-        if computed is None or self.cache.length < len(self.tokens):
-            return self._advance("", tokens, None)
-        token = self._chooser.choose(computed.scores, self.tokens, self._is_allowed)
-        if token is None:
-            return self._finish("stop", tokens)
-        self.tokens.append(token)
-        if token in self._ends:
-            return self._finish("stop", tokens)
-        piece = self._write(self._decoder.take(token))
-        if self._text.ended:
-            return self._advance(piece, tokens, "stop")
-        if self.written == self._request.new_tokens:
-            return self._finish("length", tokens, piece)
-        return self._advance(piece, tokens, None)
+        if computed is None:
+            return self._advance([], 0)
+        going, scores = self.going, computed.scores
+        if self._read is not None:
+            self._read.length += computed.tokens
+            if self.reading:
+                return self._advance([], computed.tokens)
+            scores = [scores[0].clone() for _ in going] if len(going) > 1 else scores
+        for text in going:
+            if text.cache is not None:
+                text.cache.length += 1
+        pieces = [
+            Piece(piece, self.quantities)
+            for text, row in zip(going, scores, strict=True)
+            if (piece := self._piece(text, text.go_on(row))) is not None
+        ]
+        if not self.going:
+            self._read = None
+        return self._advance(pieces, computed.tokens)
 
-    def _finish(self, reason: Literal["stop", "length"], tokens: int, piece: str = "") -> Advance:
-        piece += self._write(self._decoder.rest(), last=True)
-        return self._advance(piece, tokens, "stop" if self._text.ended else reason)
+    def _piece(self, text: Continuation, new: str) -> GenerationPiece | None:
+        """What is said of a text after a step; where there are several, also that it has ended."""
+        first = self._request.numbered_from
+        if first is None:
+            return GenerationPiece(text=new) if new else None
+        if not new and text.reason is None:
+            return None
+        return GenerationPiece(text=new, index=first + text.number, reason=text.reason or UNSET)
 
-    def _write(self, new: str, *, last: bool = False) -> str:
-        if self._request.strip and not self._text.begun:
-            new = new.lstrip()
-        return self._text.write(new, last=last)
-
-    def _advance(
-        self, piece: str, tokens: int, reason: Literal["stop", "length"] | None
-    ) -> Advance:
-        self._characters += len(piece)
+    def _advance(self, pieces: Sequence[Piece], tokens: int) -> Advance:
+        going = len(self.going)
+        finished = [text.finished for text in self._texts] if not going else []
         return Advance(
-            piece=GenerationPiece(text=piece) if piece else None,
-            quantities=self._quantities(),
+            pieces=pieces,
+            quantities=self.quantities,
             tokens=tokens,
-            result=self._request.result(self._finished()) if reason else None,
-            reason=reason or "stop",
+            rows=going,
+            result=self._request.result(finished) if finished else None,
+            reason="length" if any(one.reason == "length" for one in finished) else "stop",
         )
 
-    def _quantities(self) -> Quantities:
+    @property
+    def quantities(self) -> Quantities:
+        """What it has used so far."""
         return replace(
             self._request.read,
-            output_tokens=self.written,
-            output_words=self._text.words,
-            output_characters=self._characters,
+            output_tokens=sum(text.written for text in self._texts),
+            output_words=sum(text.words for text in self._texts),
+            output_characters=sum(text.characters for text in self._texts),
         )
-
-    def _finished(self) -> Finished:
-        return Finished(self._text.given, self.written, self._chooser)
-
-    def _is_allowed(self, token: int) -> bool:
-        """Whether no bad word comes about by this token and those before it."""
-        if not self._request.bad_words or token in self._ends:
-            return True
-        text = self._text.tail(self._reach) + self._decoder.peek(token)
-        return not any(word in text for word in self._request.bad_words)

@@ -1,6 +1,6 @@
 """Text from a causal language model, for several requests side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -10,10 +10,13 @@ from torch import Tensor
 from inference.errors import InputRefused
 from inference.models.causal_lm.attention import Plan, Reading, Writing
 from inference.models.causal_lm.cache import Cache, Shelves
+from inference.models.causal_lm.continuation import Continuation
 from inference.models.causal_lm.draft import Computed, Draft
 from inference.models.causal_lm.prompts import Prompts
 from inference.models.causal_lm.request import Request, read_request
+from inference.models.causal_lm.several import SeveralDrafts
 from inference.models.causal_lm.vocabulary import Vocabulary
+from inference.models.causal_lm.writing import completion_requests
 from inference.models.device import copied, sparing_memory
 from inference.models.model import Advance, Prepared
 
@@ -58,13 +61,13 @@ class CausalLM:
         self._tokenizer = tokenizer
         self._decoding = Tokenizer.from_str(tokenizer.to_str())  # it belongs to another thread
         self._vocabulary = Vocabulary(tokenizer, model.config.vocab_size)
-        self._prompts = Prompts(tokenizer, self._vocabulary, context=context)
+        self._prompts = Prompts(tokenizer, self._vocabulary, context=context, slots=slots)
         self._unfit = torch.tensor(self._vocabulary.unfit, dtype=torch.long)
 
     @property
     def tasks(self) -> frozenset[str]:
         """Those that need no more than a model's text, and those that it was taught."""
-        return self._prompts.tasks | {"generation"}
+        return self._prompts.tasks | {"generation", "completion"}
 
     def tokenize(self, task: str, inputs: Sequence[Any]) -> Sequence[Prepared | InputRefused]:
         """Token ids of what the model is to read, if it can do what is asked."""
@@ -72,73 +75,96 @@ class CausalLM:
 
     def _prepare(self, task: str, value: Any) -> Prepared | InputRefused:  # noqa: ANN401 - any task's
         try:
-            request = self._request(task, value)
+            requests = self._requests(task, value)
         except InputRefused as refused:
             return refused
-        return Prepared(len(request.tokens), request)
+        width = max(len(request.tokens) for request in requests)
+        return Prepared(width, requests, rows=sum(len(one.choosers) for one in requests))
 
-    def _request(self, task: str, value: Any) -> Request:  # noqa: ANN401 - any task's
-        if task != "generation":
-            return self._prompts.read(task, value)
-        return read_request(
-            value,
-            self._tokenizer.encode(value.text).ids,
-            context=self._context,
-            vocabulary=self._vocabulary,
-        )
+    def _requests(self, task: str, value: Any) -> list[Request]:  # noqa: ANN401 - any task's
+        """What an input asks: of one prompt, or of each of several."""
+        match task:
+            case "completion":
+                return completion_requests(
+                    value, self._tokenizer, context=self._context, slots=self._slots
+                )
+            case "generation":
+                tokens = self._tokenizer.encode(value.text).ids
+                request = read_request(
+                    value,
+                    tokens,
+                    context=self._context,
+                    slots=self._slots,
+                    vocabulary=self._vocabulary,
+                )
+            case _:
+                request = self._prompts.read(task, value)
+        return [request]
 
     @torch.inference_mode()
-    def join(self, prepared: Prepared) -> Draft:
-        """Begin a text."""
-        request: Request = prepared.data
-        return Draft(request, Cache(self._shelves), self._decoding, self._ends)
+    def join(self, prepared: Prepared) -> Draft | SeveralDrafts:
+        """Begin a request's texts."""
+        requests: list[Request] = prepared.data
+        drafts = [
+            Draft(request, Cache(self._shelves), self._decoding, self._ends) for request in requests
+        ]
+        return drafts[0] if len(drafts) == 1 else SeveralDrafts(drafts)
 
     @torch.inference_mode()
-    def step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
+    def step(self, drafts: Sequence[Draft | SeveralDrafts]) -> Sequence[Advance | Exception]:
         """Read some of the inputs, and write one token of each text whose input was read.
 
         Raises:
             DeviceFull: there is no room for that many drafts.
         """
+        parts = [draft.parts for draft in drafts]
         with sparing_memory():
-            return self._step(drafts)
+            advances = iter(self._step([part for own in parts for part in own]))
+        return [
+            _joined(draft, {part: next(advances) for part in own})
+            for draft, own in zip(drafts, parts, strict=True)
+        ]
 
     def _step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
         self._shelves.tidy()
-        writing = [draft for draft in drafts if not draft.reading]
-        computed = dict(zip(writing, self._write(writing), strict=True)) if writing else {}
+        computed = self._write([draft for draft in drafts if not draft.reading])
         left = READ
         for draft in drafts:
             if draft.reading and left > 0:
-                computed[draft] = self._read(draft)
+                computed[draft] = self._read(draft, draft.reading)
                 left -= computed[draft].tokens
         # no draft was changed until here: if something raised, all can be done again
         return [_advance(draft, computed.get(draft)) for draft in drafts]
 
-    def _write(self, drafts: Sequence[Draft]) -> list[Computed]:
-        """One more token of each."""
+    def _write(self, drafts: Sequence[Draft]) -> dict[Draft, Computed]:
+        """One more token of each of their texts."""
+        if not drafts:
+            return {}
         for draft in drafts:
-            draft.cache.reserve(1)
-        padding = [0] * (self._slots - len(drafts))
+            draft.part()
+        texts = [text for draft in drafts for text in draft.going]
+        caches = [_reserved(text) for text in texts]
+        padding = [0] * (self._slots - len(texts))
         scores = self._forward(
-            [draft.unknown(1)[0] for draft in drafts] + padding,
-            [draft.cache.length for draft in drafts] + padding,
-            Writing(
-                [draft.cache for draft in drafts],
-                device=self._device,
-                dtype=self._dtype,
-            ),
+            [text.tokens[-1] for text in texts] + padding,
+            [cache.length for cache in caches] + padding,
+            Writing(caches, device=self._device, dtype=self._dtype),
             keep=self._slots,
         )
-        return [Computed(row, 1) for row in scores[: len(drafts)]]
+        rows = iter(scores)
+        computed = {}
+        for draft in drafts:
+            own = [next(rows) for _ in draft.going]
+            computed[draft] = Computed(own, len(own))
+        return computed
 
-    def _read(self, draft: Draft) -> Computed:
+    def _read(self, draft: Draft, cache: Cache) -> Computed:
         """The next of the input's tokens."""
-        tokens, known = draft.unknown(READ), draft.cache.length
-        positions = list(range(known, known + len(tokens)))
-        draft.cache.reserve(len(tokens))
-        scores = self._forward(tokens, positions, Reading(draft.cache), keep=1)
-        return Computed(scores[0], len(tokens))
+        tokens = list(draft.unread(READ))
+        positions = list(range(cache.length, cache.length + len(tokens)))
+        cache.reserve(len(tokens))
+        scores = self._forward(tokens, positions, Reading(cache), keep=1)
+        return Computed(list(scores), len(tokens))
 
     def _forward(self, tokens: list[int], positions: list[int], plan: Plan, *, keep: int) -> Tensor:
         """Score all V tokens as the next after each of the last `keep`.
@@ -158,8 +184,27 @@ class CausalLM:
         return scores
 
 
+def _reserved(text: Continuation) -> Cache:
+    """Its cache, with room for one more token."""
+    assert text.cache is not None, "it has one as long as it goes on"
+    text.cache.reserve(1)
+    return text.cache
+
+
 def _advance(draft: Draft, computed: Computed | None) -> Advance | Exception:
     try:
         return draft.advance(computed)
     except Exception as error:  # noqa: BLE001 - whatever it is, the other drafts are whole
         return error
+
+
+def _joined(
+    draft: Draft | SeveralDrafts, advances: Mapping[Draft, Advance | Exception]
+) -> Advance | Exception:
+    """What a step did for a request: nothing, if it failed for any of its prompts."""
+    whole = {}
+    for part, advance in advances.items():
+        if isinstance(advance, Exception):
+            return advance
+        whole[part] = advance
+    return draft.joined(whole)

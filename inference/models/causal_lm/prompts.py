@@ -8,7 +8,8 @@ from typing import Any, Final
 from msgspec.structs import replace
 from tokenizers import Tokenizer
 
-from events.tasks import chatbot
+from events.tasks import chat, chatbot
+from events.tasks.chat import ChatInput, ChatResult
 from events.tasks.chatbot import ChatbotInput, ChatbotResult, Exchange
 from events.tasks.paraphrasing import MAX_TOKENS as PARAPHRASE_TOKENS
 from events.tasks.paraphrasing import ParaphrasingInput, ParaphrasingResult
@@ -21,6 +22,7 @@ from inference.models.causal_lm.request import Finished, Request
 from inference.models.causal_lm.sampler import Choice, Sampler
 from inference.models.causal_lm.spans import Passage, SpanChooser
 from inference.models.causal_lm.vocabulary import Vocabulary
+from inference.models.causal_lm.writing import require_room, require_slots, writing_request
 
 ASSISTANT: Final = "You are a helpful AI assistant."
 SUMMARIZE: Final = {  # nearly the words that SmolLM2 was taught with
@@ -72,20 +74,25 @@ class Prompts:
     same answer.
     """
 
-    def __init__(self, tokenizer: Tokenizer, vocabulary: Vocabulary, *, context: int) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, vocabulary: Vocabulary, *, context: int, slots: int
+    ) -> None:
         """Set up.
 
         Args:
             tokenizer: The model's.
             vocabulary: Likewise.
             context: Tokens that it can look at.
+            slots: Texts that it writes side by side.
         """
         self._start, self._end = _id(tokenizer, _START), _id(tokenizer, _END)
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.encode_special_tokens = True
         self._answer_ends = [*vocabulary.beginning(_ANSWER_ENDS), self._end]
         self._context = context
+        self._slots = slots
         self._by_task: Mapping[str, Callable[[Any], Request]] = {
+            "chat": self._chat,
             "chatbot": self._chatbot,
             "summarization": self._summarization,
             "paraphrasing": self._paraphrasing,
@@ -105,6 +112,28 @@ class Prompts:
             InputRefused: it is too long, or there is nothing in it.
         """
         return self._by_task[task](value)
+
+    def _chat(self, value: ChatInput) -> Request:
+        require_slots(value.sequences, slots=self._slots, param="n")
+        turns = [
+            ("system" if one.role == "developer" else one.role, one.content)
+            for one in value.messages
+        ]
+        if turns[0][0] != "system":  # as the model's own template has it
+            turns = [("system", ASSISTANT), *turns]
+        tokens = self._told(*turns)
+        left = max(1, self._context - len(tokens))
+        new_tokens = value.max_tokens or min(chat.DEFAULT_TOKENS, left)
+        require_room(len(tokens), new_tokens, context=self._context, param="messages")
+        request = writing_request(
+            value,
+            tokens,
+            new_tokens=new_tokens,
+            read=read_texts(value.texts, input_tokens=len(tokens)),
+            result=lambda answers: ChatResult(answers=answers),
+            numbered_from=0 if value.sequences > 1 else None,
+        )
+        return replace(request, strip=True)
 
     def _chatbot(self, value: ChatbotInput) -> Request:
         turns = [("system", value.context or ASSISTANT)]
@@ -156,7 +185,7 @@ class Prompts:
             raise InputRefused(
                 "input_unreadable", "There is no word in the context.", param="context"
             )
-        return replace(request, chooser=partial(SpanChooser, passage, self._answer_ends))
+        return replace(request, choosers=[partial(SpanChooser, passage, self._answer_ends)])
 
     def _request(
         self,
@@ -179,8 +208,8 @@ class Prompts:
             tokens=tokens,
             new_tokens=new_tokens,
             read=read_texts(texts, input_tokens=len(tokens)),
-            chooser=_GREEDY,
-            result=result,
+            choosers=[_GREEDY],
+            result=lambda finished: result(finished[0]),
             strip=True,
         )
 

@@ -2,23 +2,24 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
-from msgspec import Struct
+from msgspec import UNSET, Struct
 from torch import Tensor
 
 from events.tasks.generation import GenerationInput, GenerationResult
 from events.tasks.task import TaskResult, read_texts
 from events.usage import Quantities
 from inference.errors import InputRefused
-from inference.models.causal_lm.sampler import Choice, Sampler
+from inference.models.causal_lm.sampler import Choice, Sampler, spread
 from inference.models.causal_lm.vocabulary import Vocabulary
 
 TEMPERATURE, TOP_K = 0.8, 50  # as the task says
+BETWEEN: Final = "\n--------------\n"  # texts of one answer: what clients of NLP Cloud split by
 
 
 class Chooser(Protocol):
-    """What chooses the tokens of one request."""
+    """What chooses the tokens of one text."""
 
     def choose(
         self, scores: Tensor, before: Sequence[int], allowed: Callable[[int], bool]
@@ -33,11 +34,12 @@ class Chooser(Protocol):
 
 
 class Finished(Struct, frozen=True):
-    """What was written."""
+    """What was written of one text."""
 
     text: str
     tokens: int
     chooser: Chooser
+    reason: Literal["stop", "length"]
 
 
 class Request(Struct, frozen=True, kw_only=True):
@@ -46,16 +48,22 @@ class Request(Struct, frozen=True, kw_only=True):
     tokens: Sequence[int]  # that the model reads
     new_tokens: int  # that may be generated
     read: Quantities  # what reading is billed by
-    chooser: Callable[[], Chooser]  # a new one
-    result: Callable[[Finished], TaskResult]
-    end: str | None = None  # what ends the text, besides the model
+    choosers: Sequence[Callable[[], Chooser]]  # a new one for each text that is wanted
+    result: Callable[[Sequence[Finished]], TaskResult]  # of these texts, in this order
+    numbered_from: int | None = None  # the first text, where a stream has to tell texts apart
+    ends: Sequence[str] = ()  # what ends a text, besides the model
     keep_end: bool = True
     bad_words: Sequence[str] = ()  # what may not come about
     strip: bool = False  # leave out the space in front of the text
 
 
 def read_request(
-    value: GenerationInput, tokens: Sequence[int], *, context: int, vocabulary: Vocabulary
+    value: GenerationInput,
+    tokens: Sequence[int],
+    *,
+    context: int,
+    slots: int,
+    vocabulary: Vocabulary,
 ) -> Request:
     """Check an input of `generation` against what the model can do.
 
@@ -63,6 +71,7 @@ def read_request(
         value: As the caller sent it.
         tokens: Of its text.
         context: Tokens that the model can look at, input and output together.
+        slots: Texts that it writes side by side.
         vocabulary: The model's.
 
     Raises:
@@ -72,14 +81,20 @@ def read_request(
         raise InputRefused(
             "input_unreadable", "This model knows none of the text's characters.", param="text"
         )
-    for name in ("num_beams", "num_return_sequences"):
-        if (getattr(value, name) or 1) > 1:
-            raise InputRefused(
-                f"{name}_unsupported",
-                f"This model generates one text at a time; leave {name} out, or set it to 1.",
-                param=name,
-            )
+    if (value.num_beams or 1) > 1:
+        raise InputRefused(
+            "num_beams_unsupported",
+            "This model searches no beams; leave num_beams out, or set it to 1.",
+            param="num_beams",
+        )
+    if value.sequences > slots:
+        raise InputRefused(
+            "num_return_sequences_unsupported",
+            f"This model writes {slots} texts side by side; ask for so many at most.",
+            param="num_return_sequences",
+        )
     bad_words = value.bad_words or ()
+    never = frozenset[int]().union(*map(vocabulary.containing, bad_words))
     choice = Choice(
         temperature=_or(value.temperature, TEMPERATURE),
         top_k=int(_or(value.top_k, TOP_K)),
@@ -91,19 +106,22 @@ def read_request(
         tokens=tokens,
         new_tokens=_new_tokens(value, len(tokens), context=context),
         read=read_texts([value.text], input_tokens=len(tokens)),
-        chooser=partial(Sampler, choice, frozenset().union(*map(vocabulary.containing, bad_words))),
+        choosers=[partial(Sampler, one, never) for one in spread(choice, value.sequences)],
         result=partial(_result, value, len(tokens)),
-        end=value.end_sequence,
+        numbered_from=0 if value.sequences > 1 else None,
+        ends=[value.end_sequence] if value.end_sequence else (),
         keep_end=not value.remove_end_sequence,
         bad_words=bad_words,
     )
 
 
-def _result(value: GenerationInput, read: int, finished: Finished) -> GenerationResult:
+def _result(value: GenerationInput, read: int, finished: Sequence[Finished]) -> GenerationResult:
+    texts = [("" if value.remove_input else value.text) + one.text for one in finished]
     return GenerationResult(
-        generated_text=("" if value.remove_input else value.text) + finished.text,
-        nb_generated_tokens=finished.tokens,
+        generated_text=BETWEEN.join(texts),
+        nb_generated_tokens=sum(one.tokens for one in finished),
         nb_input_tokens=read,
+        generated_texts=texts if len(texts) > 1 else UNSET,
     )
 
 

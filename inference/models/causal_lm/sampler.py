@@ -1,10 +1,12 @@
 """Choosing the next token."""
 
+import hashlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 import torch
 from msgspec import Struct
+from msgspec.structs import replace
 from torch import Tensor
 
 _TRIES: Final = 64  # tokens that may be turned down before the text is ended instead
@@ -12,7 +14,7 @@ _COLD: Final = 1e-6  # below it float32 would divide by nothing, and the likelie
 
 
 class Choice(Struct, frozen=True, kw_only=True):
-    """How one request wants its tokens chosen."""
+    """How the tokens of one text are to be chosen."""
 
     temperature: float  # 0: always the likeliest
     top_k: int  # 0: of all
@@ -21,8 +23,22 @@ class Choice(Struct, frozen=True, kw_only=True):
     seed: int | None
 
 
+def spread(choice: Choice, texts: int) -> list[Choice]:
+    """The choices of a request's texts: luck of its own for each, by the request's seed.
+
+    The first has that seed itself: it is what the request alone would get. The others'
+    are hashed, since seeds beside each other may be another request's.
+    """
+    if choice.seed is None:
+        return [choice] * texts
+    hashed = (
+        hashlib.sha256(f"{choice.seed} {number}".encode()).digest() for number in range(1, texts)
+    )
+    return [choice, *(replace(choice, seed=int.from_bytes(one[:7])) for one in hashed)]
+
+
 class Sampler:
-    """One request's luck: its own, whoever is generated beside it.
+    """One text's luck: its own, whoever is generated beside it.
 
     On the CPU, so that a seed says the same on every device.
     """
@@ -31,7 +47,7 @@ class Sampler:
         """Begin.
 
         Args:
-            choice: The request's.
+            choice: The text's.
             never: Tokens that are not to be chosen.
         """
         self._choice = choice

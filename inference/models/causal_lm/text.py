@@ -2,16 +2,17 @@
 
 
 class WrittenText:
-    """Grows by pieces; ends where the end sequence does."""
+    """Grows by pieces; ends where the first of its end sequences does."""
 
-    def __init__(self, end: str | None, *, keep_end: bool) -> None:
+    def __init__(self, *ends: str, keep_end: bool) -> None:
         """Begin empty.
 
         Args:
-            end: What ends the text, wherever it comes from.
+            ends: What ends the text, wherever it comes from.
             keep_end: Whether it belongs to the text that it ends.
         """
-        self._end = end
+        self._ends = ends
+        self._longest = max(map(len, ends), default=0)
         self._keep_end = keep_end
         self._text = ""
         self._given = 0
@@ -40,16 +41,18 @@ class WrittenText:
             What can be given out and was not. What may turn out to be the beginning of
             an end that is left out is held back.
         """
-        if self._end is None:
+        if not self._ends:
             self._text += new
             return self._give(len(self._text))
-        since = max(0, len(self._text) - len(self._end) + 1)
+        since = max(0, len(self._text) - self._longest + 1)
         self._text += new
-        at = self._text.find(self._end, since)
-        if at >= 0:
+        if found := [(at, end) for end in self._ends if (at := self._text.find(end, since)) >= 0]:
+            at, end = min(found, key=_first)
             self.ended = True
-            self._text = self._text[: at + len(self._end) * self._keep_end]
-        held = 0 if self.ended or last or self._keep_end else _overlap(self._text, self._end)
+            self._text = self._text[: at + len(end) * self._keep_end]
+        held = 0
+        if not (self.ended or last or self._keep_end):
+            held = max(_overlap(self._text, end) for end in self._ends)
         return self._give(len(self._text) - held)
 
     def _give(self, until: int) -> str:
@@ -60,6 +63,12 @@ class WrittenText:
             self.words += len(piece.split()) - goes_on
             self._in_word = not piece[-1].isspace()
         return piece
+
+
+def _first(found: tuple[int, str]) -> tuple[int, int]:
+    """Of those that are whole: the one that was so first, then the longest."""
+    at, end = found
+    return at + len(end), at
 
 
 def _overlap(text: str, end: str) -> int:

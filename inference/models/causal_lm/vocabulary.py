@@ -5,7 +5,7 @@ from typing import Final
 
 from tokenizers import Tokenizer
 
-from events.tasks.writing import TOKEN_CHARACTERS
+from events.tasks.task import TOKEN_CHARACTERS
 
 CUT: Final = "\N{REPLACEMENT CHARACTER}"  # what a decoder makes of a character's first bytes
 

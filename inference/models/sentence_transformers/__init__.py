@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 import torch
 from msgspec import Struct
+from tokenizers import Tokenizer
 
 from events.models import ModelDeclared
 from inference.errors import ModelUnfit
@@ -63,18 +64,21 @@ def load(package: str, declared: ModelDeclared) -> SentenceEncoder:
     missing = sorted(name for name in info["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise ModelUnfit(declared.name, f"weights are missing: {', '.join(missing)}")
+    tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+    # a copy: transformers' own changes with every call, in another thread
+    spelling = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     return SentenceEncoder(
         model.eval().to(device),
-        AutoTokenizer.from_pretrained(folder, **local),
-        _skills(package),
+        tokenizer,
+        _skills(package, Embedding(spelling, model.config.hidden_size)),
         max_tokens=_read(folder / "sentence_bert_config.json", _Encoding).max_seq_length,
         batch_tokens=declared.limits.batch_tokens,
     )
 
 
-def _skills(package: str) -> dict[str, Skill]:
+def _skills(package: str, embedding: Embedding) -> dict[str, Skill]:
     skills: dict[str, Skill] = {
-        "embeddings": Embedding(),
+        "embeddings": embedding,
         "semantic-similarity": Similarity(),
         "classification": ZeroShot(),
         "kw-kp-extraction": Keyphrases(),

@@ -1,6 +1,6 @@
 """Texts as vectors: a transformer, and the mean over its tokens."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -9,7 +9,7 @@ from msgspec import Struct
 from events.tasks.task import TaskInput, TaskResult
 from events.usage import Quantities
 from inference.batch import Size, pack
-from inference.errors import InputRefused
+from inference.errors import DeviceFull, InputRefused
 from inference.models.device import copied, sparing_memory
 from inference.models.model import Answer, Prepared
 
@@ -21,8 +21,8 @@ class Skill(Protocol):
     def layers(self) -> bool:
         """Whether it wants all layers' means, one after the other, and not the unit vector."""
 
-    def texts(self, value: Any) -> Sequence[str]:  # noqa: ANN401 - the task's input
-        """What is to be read of an input.
+    def texts(self, value: Any) -> Sequence[str | list[int]]:  # noqa: ANN401 - the task's input
+        """What is to be read of an input, as text or as tokens that are not framed yet.
 
         Raises:
             InputRefused: the input asks for what cannot be done.
@@ -36,8 +36,11 @@ class Skill(Protocol):
 
 
 class _Ready(Struct, frozen=True):
+    """An input, or some of its rows."""
+
     value: TaskInput
-    rows: list[list[int]]  # token ids, truncated, with special tokens, not padded
+    rows: list[list[int]]  # token ids, truncated, with special tokens, not padded; short ones first
+    places: list[int]  # which of the input's texts each is of
 
 
 class SentenceEncoder:
@@ -78,51 +81,89 @@ class SentenceEncoder:
             for value, read in zip(inputs, texts, strict=True)
         ]
 
-    def _ids(self, texts: Sequence[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        ids: list[list[int]] = self._tokenizer(
-            list(texts),
-            truncation=True,
-            max_length=self._max_tokens,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
-        return ids
+    def _ids(self, texts: Sequence[str | list[int]]) -> list[list[int]]:
+        spelled = [text for text in texts if isinstance(text, str)]
+        ids: Iterator[list[int]] = iter(
+            self._tokenizer(
+                spelled,
+                truncation=True,
+                max_length=self._max_tokens,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+            if spelled
+            else ()
+        )
+        return [next(ids) if isinstance(text, str) else self._framed(text) for text in texts]
+
+    def _framed(self, tokens: list[int]) -> list[int]:
+        """Tokens that came without text, cut off like any, between those that frame a text."""
+        first, last = self._tokenizer.cls_token_id, self._tokenizer.sep_token_id
+        return [first, *tokens[: self._max_tokens - 2], last]
 
     def run(self, task: str, prepared: Sequence[Prepared]) -> Sequence[Answer]:
-        """Read every text of the batch, and do the task with its vector.
+        """Read every text of the batch, and do the task with its vector; raises as `read`."""
+        found = self.read(task, prepared)
+        return [self.answer(task, one, [own]) for one, own in zip(prepared, found, strict=True)]
+
+    @staticmethod
+    def cut(prepared: Prepared, tokens: int) -> tuple[Prepared, Prepared]:
+        """Cut off the shortest rows."""
+        ready: _Ready = prepared.data
+        widths = map(len, ready.rows)
+        fit = sum(1 for count, width in enumerate(widths, 1) if count * width <= tokens)
+        first = min(max(1, fit), prepared.rows - 1)
+        return (
+            _prepared(_Ready(ready.value, ready.rows[:first], ready.places[:first])),
+            _prepared(_Ready(ready.value, ready.rows[first:], ready.places[first:])),
+        )
+
+    def read(self, task: str, parts: Sequence[Prepared]) -> Sequence[torch.Tensor]:
+        """One vector for each row: float64 ``[rows, W]`` for each part, on the CPU.
 
         Raises:
-            DeviceFull: there is no room for that many.
+            DeviceFull: there is no room for one of them.
         """
-        skill = self._skills[task]
-        requests: list[_Ready] = [one.data for one in prepared]
-        rows = [row for request in requests for row in request.rows]
-        with sparing_memory():
-            encoded = self._encode(rows, layers=skill.layers)
-        vectors = torch.split(encoded, [one.rows for one in prepared])
-        return [
-            Answer(
-                skill.result(request.value, own),
-                skill.quantities(request.value, [len(row) for row in request.rows]),
-            )
-            for request, own in zip(requests, vectors, strict=True)
-        ]
+        rows = [row for part in parts for row in part.data.rows]
+        encoded = self._encode(rows, layers=self._skills[task].layers)
+        return torch.split(encoded, [part.rows for part in parts])
+
+    def answer(self, task: str, prepared: Prepared, found: Sequence[torch.Tensor]) -> Answer:
+        """Do the task with the vectors."""
+        skill, ready = self._skills[task], prepared.data
+        order = torch.tensor(ready.places).argsort()
+        tokens = [len(ready.rows[row]) for row in order.tolist()]
+        return Answer(
+            skill.result(ready.value, torch.cat(list(found))[order]),
+            skill.quantities(ready.value, tokens),
+        )
 
     def states(self, texts: Sequence[str]) -> torch.Tensor:
         """What a skill for all layers is given: float64 ``[len(texts), W]``."""
         return self._encode(self._ids(texts), layers=True)
 
     def _encode(self, rows: Sequence[list[int]], *, layers: bool) -> torch.Tensor:
-        """One vector for each row of ids, in order.
-
-        One request may bring more rows than a batch may hold, so they are packed again.
-        """
+        """One vector for each row of ids, in order, by as many batches as they need."""
         batches = pack([Size(len(row)) for row in rows], budget=self._batch_tokens)
-        found = [self._forward([rows[one] for one in batch], layers=layers) for batch in batches]
+        found = [self._spared([rows[one] for one in batch], layers=layers) for batch in batches]
         order = torch.tensor([position for batch in batches for position in batch])
         return torch.cat(found)[order.argsort()]
+
+    def _spared(self, rows: Sequence[list[int]], *, layers: bool) -> torch.Tensor:
+        """As `_forward`, in as many calls as the device's memory asks for.
+
+        Raises:
+            DeviceFull: there is no room for one row.
+        """
+        try:
+            with sparing_memory():
+                return self._forward(rows, layers=layers)
+        except DeviceFull:
+            if len(rows) == 1:
+                raise
+        # behind the handler: an error that is handled keeps what the failed call had of the device
+        half = len(rows) // 2
+        return torch.cat([self._spared(part, layers=layers) for part in (rows[:half], rows[half:])])
 
     @torch.inference_mode()
     def _forward(self, rows: Sequence[list[int]], *, layers: bool) -> torch.Tensor:
@@ -146,7 +187,7 @@ def _mean(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     return (hidden.float() * weights).sum(1) / weights.sum(1)
 
 
-def _texts(skill: Skill, value: TaskInput) -> Sequence[str] | InputRefused:
+def _texts(skill: Skill, value: TaskInput) -> Sequence[str | list[int]] | InputRefused:
     try:
         return skill.texts(value)
     except InputRefused as refused:
@@ -154,4 +195,9 @@ def _texts(skill: Skill, value: TaskInput) -> Sequence[str] | InputRefused:
 
 
 def _prepare(value: TaskInput, rows: list[list[int]]) -> Prepared:
-    return Prepared(width=max(map(len, rows)), data=_Ready(value, rows), rows=len(rows))
+    places = sorted(range(len(rows)), key=lambda place: len(rows[place]))
+    return _prepared(_Ready(value, [rows[place] for place in places], places))
+
+
+def _prepared(ready: _Ready) -> Prepared:
+    return Prepared(width=len(ready.rows[-1]), data=ready, rows=len(ready.rows))

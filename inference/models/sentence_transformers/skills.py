@@ -7,6 +7,7 @@ from typing import Final
 import torch
 from msgspec import Struct
 from safetensors import safe_open
+from tokenizers import Tokenizer
 
 from events.tasks.classification import ClassificationInput, ClassificationResult
 from events.tasks.embeddings import EmbeddingsInput, EmbeddingsResult
@@ -22,13 +23,34 @@ DECIMALS: Final = 7  # what float32 holds of numbers below one; more only length
 SENTIMENT: Final = Path(__file__).parent / "sentiment.safetensors"  # deploy/local/sentiment.py
 
 
-class Embedding:
+class Embedding(Struct, frozen=True):
     """The vectors themselves."""
 
-    layers: Final = False
+    layers = False
 
-    def texts(self, value: EmbeddingsInput) -> Sequence[str]:
-        """The sentences."""
+    tokenizer: Tokenizer  # the model's, and nobody else's: what is billed is counted as text
+    width: int  # of a vector
+
+    def texts(self, value: EmbeddingsInput) -> Sequence[str | list[int]]:
+        """The sentences.
+
+        Raises:
+            InputRefused: vectors of another width, or a token that there is not.
+        """
+        if value.dimensions not in (None, self.width):
+            raise InputRefused(
+                "unsupported_parameter",
+                f"This model's vectors have {self.width} numbers; leave dimensions out.",
+                param="dimensions",
+            )
+        known = self.tokenizer.get_vocab_size()
+        greatest = max((max(one) for one in value.sentences if not isinstance(one, str)), default=0)
+        if greatest >= known:
+            raise InputRefused(
+                "unknown_token",
+                f"Token {greatest} is none of this model's, which has {known:,}.",
+                param="sentences",
+            )
         return value.sentences
 
     def result(self, _value: EmbeddingsInput, vectors: torch.Tensor) -> EmbeddingsResult:
@@ -37,7 +59,11 @@ class Embedding:
 
     def quantities(self, value: EmbeddingsInput, tokens: Sequence[int]) -> Quantities:
         """All that was read."""
-        return read_texts(value.sentences, input_tokens=sum(tokens))
+        spelled = [
+            one if isinstance(one, str) else self.tokenizer.decode(one, skip_special_tokens=False)
+            for one in value.sentences
+        ]
+        return read_texts(spelled, input_tokens=sum(tokens))
 
 
 class Similarity:

@@ -7,7 +7,7 @@ usage event costs from the stream to its row. Here a message costs an append.
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Final
 
 import structlog
@@ -15,8 +15,6 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import ConnectionClosedError, Error
 from nats.js.api import ConsumerConfig, Header, StatusCode
-
-from consumers.redelivery import give_back
 
 log = structlog.get_logger()
 
@@ -159,3 +157,21 @@ class Pull:
         log.warning("pull_failed", stream=self._stream, reason=reason)
         self._made = False
         self._troubled = True
+
+
+async def give_back(messages: Iterable[Msg], *, delays_s: Sequence[float] = (0.0,)) -> int:
+    """Hand back what is not acknowledged; the broker's own patience does it otherwise.
+
+    Args:
+        messages: Some of them may be acknowledged.
+        delays_s: For how long, after its first delivery, its second, ...
+
+    Returns:
+        How many there were.
+    """
+    unsettled = [message for message in messages if not message.is_acked]
+    with contextlib.suppress(Error):
+        for message in unsettled:
+            attempt = min(message.metadata.num_delivered, len(delays_s))
+            await message.nak(delay=delays_s[attempt - 1])
+    return len(unsettled)

@@ -1,0 +1,123 @@
+"""What the three dialects of OpenAI's clients have in common."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Final, Generic, Literal, TypeVar
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from edge import problem, sse
+from edge.called import Called
+from edge.dialect import Asked
+from edge.errors import BadRequest, EdgeError, WorkerGone
+from edge.input import decode
+from edge.openai.arguments import Arguments
+from events.ids import milliseconds_of
+from events.tasks import Task
+from events.usage import Quantities
+
+DONE: Final = sse.event(b"[DONE]")  # who does not see it has less than the whole
+_UNPROCESSABLE: Final = 422
+
+encode: Final = msgspec.json.Encoder().encode  # a chunk, or an answer
+Reason = Literal["stop", "length"]
+Body = TypeVar("Body", bound=Arguments)
+
+
+class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a request used, in tokens."""
+
+    prompt_tokens: int
+    completion_tokens: int | None = None
+    total_tokens: int
+
+
+class Dialect(ABC, Generic[Body]):
+    """One route: the body names the model, and is put into the words of a task.
+
+    A result is of the route's own type, and errors that are 422 elsewhere are 400:
+    that is what these clients know as a request that has to be mended.
+
+    Args:
+        label: What the metrics call it.
+        task: That the models are asked for.
+        takes: The body.
+        gives: The answer.
+        piece: What a stream is made of; None where there is none.
+        example: A body, for the documentation.
+        params: What the task's fields are called here, where that is something else.
+    """
+
+    def __init__(
+        self,
+        label: str,
+        *,
+        task: Task,
+        takes: type[Body],
+        gives: type[Struct],
+        example: Mapping[str, Any],
+        piece: type[Struct] | None = None,
+        params: Mapping[str, str] = {},
+    ) -> None:
+        self.label = label
+        self.task = task
+        self.takes = takes
+        self.gives = gives
+        self.piece = piece
+        self.example = example
+        self.target = Called("", task.name)
+        self._params = {"task": "model", **params}
+        self._decoder = msgspec.json.Decoder(takes)
+
+    def read(self, body: bytes) -> Asked:
+        """Read what is asked; raises as `edge.input.decode`, and Unsupported."""
+        return self.asked(decode(self._decoder.decode, body))
+
+    @abstractmethod
+    def asked(self, body: Body) -> Asked:
+        """What a body asks of the task."""
+
+    def refusal(self, error: EdgeError) -> EdgeError:
+        """The same, by the names of this route's arguments."""
+        if error.param is not None:
+            error.param = self._params.get(error.param, error.param)
+        return BadRequest(error) if error.status == _UNPROCESSABLE else error
+
+
+class ChunkWriter(ABC):
+    """Server-sent events of chunks that are alike but for what they add.
+
+    Args:
+        request_id: Under which the request is metered.
+    """
+
+    def __init__(self, request_id: UUID) -> None:
+        self._request_id = request_id
+        self.created = milliseconds_of(request_id) // 1_000
+
+    @abstractmethod
+    def finish(self, reason: Reason, used: Quantities) -> bytes:
+        """What comes between the last piece and the end."""
+
+    def end(self, reason: Reason | Literal["cancelled"], used: Quantities) -> bytes:
+        """The last chunks, and the mark of a stream that is whole."""
+        if reason == "cancelled":
+            return self.cut(
+                WorkerGone("the worker left before the text was whole; try again"), used
+            )
+        return self.finish(reason, used) + DONE
+
+    def cut(self, error: EdgeError, _used: Quantities) -> bytes:
+        """An error in place of it: of a limit, too, since these clients know no other end."""
+        return sse.event(problem.body(error, self._request_id))
+
+
+def usage_of(used: Quantities) -> Usage:
+    """What was used, in these clients' words."""
+    return Usage(
+        prompt_tokens=used.input_tokens,
+        completion_tokens=used.output_tokens,
+        total_tokens=used.input_tokens + used.output_tokens,
+    )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from nats.aio.client import Client
 from nats.errors import Error
 
 from consumers import metrics
@@ -49,7 +48,7 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._plans = PlansFile(Path(settings.plans_file) if settings.plans_file else None)
-        self._connection = Client()
+        self._connection = broker.EncryptingClient()
         self._pulls: list[Pull] = []
         self._stopping = asyncio.Event()
 

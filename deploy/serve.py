@@ -2,18 +2,25 @@
 
 import asyncio
 import os
+import resource
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.supervisors import Multiprocess
 
 from deploy.environment import read_settings
 from deploy.logging import configure_logging
+from edge.connections import Connections
+from edge.cors import Cors
 from edge.gate import read_gates
+from edge.server import configure
 from edge.settings import Settings as EdgeSettings
 from events.models import read_models
 from events.plans import read_plans
@@ -24,27 +31,25 @@ def serve_edge(*, host: str, port: int, processes: int) -> None:
     """Serve the API until SIGTERM, from one process or from several on one port."""
     settings = read_settings(EdgeSettings, os.environ)  # here, so that an error is one line
     read_signing_keys(settings.receipt_keys)
+    Connections(settings)
+    Cors(settings.cors_origins)
     _read_files(settings)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each connection is a file
     shared = tempfile.mkdtemp(prefix="tollgate-metrics-") if processes > 1 else None
     if shared:  # the library's own switch: /metrics then adds the processes up
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared
     try:
-        uvicorn.run(
-            "deploy.serve:edge_application",
-            factory=True,
-            host=host,
-            port=port,
-            workers=processes,
-            loop="uvloop",
-            http="edge.http:Protocol",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,  # nobody asks for the caller's address
-            timeout_graceful_shutdown=int(settings.drain_s),
+        configuration = configure(
+            "deploy.serve:edge_application", settings, host=host, port=port, processes=processes
         )
+        if processes > 1:
+            Multiprocess(configuration, sockets=[configuration.bind_socket()]).run()
+        else:
+            server = uvicorn.Server(configuration)
+            server.run()
+            if not server.started:
+                sys.exit(STARTUP_FAILURE)
     finally:
         if shared:
             shutil.rmtree(shared, ignore_errors=True)

@@ -15,7 +15,6 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
-from nats.aio.client import Client
 
 from edge import endpoint as frame
 from edge.accounts import Accounts
@@ -23,6 +22,8 @@ from edge.admission import Admission
 from edge.auth import Keys
 from edge.billing import Billing
 from edge.catalogue import Catalogue
+from edge.connections import Connections
+from edge.cors import Cors
 from edge.documentation.pages import Pages
 from edge.documentation.place import read_place
 from edge.documentation.templating import ASSETS, templates
@@ -73,7 +74,7 @@ def create_app(settings: Settings) -> ASGIApp:
     services = [name.strip() for name in settings.services.split(",") if name.strip()]
     endpoints = frame.declared([frame.Service(name) for name in services])
 
-    client = Client()
+    client = broker.EncryptingClient()
     pool = create_pool(settings.database_url)
     direct = Direct(client)
     accounts = Accounts(client, direct, pool)
@@ -122,6 +123,7 @@ def create_app(settings: Settings) -> ASGIApp:
         max_body_bytes=settings.max_body_bytes,
     )
     runner = Runner(client, jobs, route.run, at_once=settings.jobs_at_once)
+    connections = Connections(settings)
 
     @asynccontextmanager
     async def lifespan(_: Litestar) -> AsyncIterator[None]:
@@ -147,6 +149,7 @@ def create_app(settings: Settings) -> ASGIApp:
                         tally.run(),
                         intake.run(),
                         jobs.settle_doubts(),
+                        connections.watch(),
                     )
                 ]
                 metering = tasks.create_task(meter.run())
@@ -204,9 +207,20 @@ def create_app(settings: Settings) -> ASGIApp:
     )
     pages = Pages(endpoints, describe(app, endpoints, root_path=settings.root_path))
     # what a proxy says is believed: only inside our own walls
-    gates = read_gates(Path(settings.gates_file)) if settings.gates_file else []
-    gate = GateRoute(gates, keys=keys, admission=admission, meter=meter, failures=failures)
-    return Front(route, gate if frame.INTERNAL in services else None, app)
+    gate = GateRoute(
+        read_gates(Path(settings.gates_file)) if settings.gates_file else [],
+        keys=keys,
+        admission=admission,
+        meter=meter,
+        failures=failures,
+    )
+    return Front(
+        route,
+        gate if frame.INTERNAL in services else None,
+        app,
+        cors=Cors(settings.cors_origins),
+        connections=connections,
+    )
 
 
 async def _catch_up(accounts: Accounts, catalogue: Catalogue, runner: Runner) -> None:

@@ -28,6 +28,13 @@ log = structlog.get_logger()
 
 ASK_S: Final = 20.0  # for all that one request asks of Stripe
 RETRY_S: Final = 5.0
+ASKING: Final = (  # what `asking` may raise
+    BillingNotConfigured,
+    CustomerConflict,
+    PaymentFailed,
+    RefusedByStripe,
+    StripeAway,
+)
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ from litestar.types import Guard
 from msgspec import Struct
 
 from edge import auth
+from edge.errors import EdgeError
 from edge.examples import Example
 from edge.openai.dialect import Dialect
 from edge.settings import Settings
@@ -70,9 +71,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     dialect: Dialect[Any] | None = None  # one of OpenAI's has its dialect, and any other a handler
     handler: Callable[..., Any] | None = None
     status_code: int = 200
-    media_type: str = JSON  # of a success
-    example: Example | None = None  # of what to send; a task brings its own
+    raises: Collection[type[EdgeError]] = ()  # besides what the frame refuses
+    media_types: Sequence[str] = (JSON,)  # of a success
     also: Mapping[int, str] = {}  # other successes, whose bodies are empty: what they mean
+    example: Example | None = None  # of what to send; a task brings its own
 
     @property
     def asks(self) -> Task | None:
@@ -134,9 +136,10 @@ def route(
     perspective: Perspective,
     services: Collection[Service],
     status_code: int = 200,
-    media_type: str = JSON,
-    example: Example | None = None,
+    raises: Collection[type[EdgeError]] = (),
+    media_types: Sequence[str] = (JSON,),
     also: Mapping[int, str] = MappingProxyType({}),
+    example: Example | None = None,
 ) -> Endpoint:
     """Declare a route with a handler of its own.
 
@@ -149,9 +152,11 @@ def route(
         perspective: On whose behalf. An ``Application`` handler may ask for `caller`.
         services: The doors through which it is reachable.
         status_code: Of a success.
-        media_type: Of a success.
-        example: What to send, so that it works when pasted. What takes a body needs one.
+        raises: The errors that the handler answers with, for the documentation; what the
+            frame refuses for all handlers (`edge/refusals.py`) is not among them.
+        media_types: Of a success, likewise.
         also: Other successes, whose bodies are empty, and what each of them means.
+        example: What to send, so that it works when pasted. What takes a body needs one.
     """
     return Endpoint(
         name=handler.__name__,
@@ -162,9 +167,10 @@ def route(
         method=method,
         handler=handler,
         status_code=status_code,
-        media_type=media_type,
-        example=example,
+        raises=raises,
+        media_types=media_types,
         also=also,
+        example=example,
     )
 
 
@@ -188,7 +194,7 @@ def handler_of(endpoint: Endpoint, *, keys: auth.Keys, settings: Settings) -> HT
         summary=endpoint.name.replace("_", " ").capitalize(),
         description=endpoint.description,
         status_code=endpoint.status_code,
-        media_type=endpoint.media_type,
+        media_type=endpoint.media_types[0],
         guards=_guards(endpoint.perspective, keys=keys, settings=settings),
         opt={"endpoint": endpoint.name},
     )(endpoint.handler)

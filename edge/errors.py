@@ -53,6 +53,24 @@ class MalformedRequest(EdgeError):
     status, code, title = 400, "malformed_request", "The request is not valid HTTP"
 
 
+class RequestTooSlow(EdgeError):
+    """The request did not arrive in time."""
+
+    status, code, title = 408, "request_too_slow", "The request did not arrive in time"
+
+
+class UriTooLong(EdgeError):
+    """The request line is over the limit."""
+
+    status, code, title = 414, "uri_too_long", "The URL is too long"
+
+
+class HeadTooLarge(EdgeError):
+    """There are too many headers, or too large ones."""
+
+    status, code, title = 431, "head_too_large", "The headers are too large"
+
+
 class MalformedJson(EdgeError):
     """The body is not JSON in UTF-8."""
 
@@ -194,6 +212,10 @@ class MethodNotAllowed(EdgeError):
 
     status, code, title = 405, "method_not_allowed", "This method is not allowed here"
 
+    def __init__(self, message: str, *, allow: str) -> None:
+        super().__init__(message)
+        self.headers = [(b"allow", allow.encode())]  # RFC 9110 demands it
+
 
 class StillRunning(EdgeError):
     """The first request with the same Idempotency-Key has no answer yet."""
@@ -305,6 +327,20 @@ class JobsFull(EdgeError):
     """The stream of waiting jobs is at its size limit: the operator must act."""
 
     status, code, title = 503, "jobs_full", "No more jobs can be taken"
+
+
+class TooManyConnections(EdgeError):
+    """One address has as many connections as it may."""
+
+    status, code, title = 429, "too_many_connections", "Too many connections"
+    unused = True
+
+
+class EdgeFull(EdgeError):
+    """The edge has as many connections as it can."""
+
+    status, code, title = 503, "edge_full", "The edge is full"
+    unused = True
 
 
 class ModelNotRunning(EdgeError):

@@ -40,8 +40,12 @@ def _not_found(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]
     return _answer_error(request, NotFound("there is no such route; see /docs"))
 
 
-def _method_not_allowed(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
-    return _answer_error(request, MethodNotAllowed("see /docs for the methods of this route"))
+def _method_not_allowed(
+    request: Request[Any, Any, Any], error: MethodNotAllowedException
+) -> Response[bytes]:
+    allow = (error.headers or {"allow": "GET, HEAD"})["allow"]  # static files name none
+    message = f"send {allow}; see /docs for the methods of this route"
+    return _answer_error(request, MethodNotAllowed(message, allow=allow))
 
 
 def _invalid(request: Request[Any, Any, Any], error: ValidationException) -> Response[bytes]:

@@ -6,7 +6,7 @@ from typing import Final
 from edge.endpoint import Endpoint, Perspective
 
 INFERENCE: Final = "Inference"
-OPENAI: Final = "For clients of OpenAI"
+OPENAI: Final = "For OpenAI's clients"
 OTHER: Final = "Others"
 _PERSPECTIVES: Final[Mapping[Perspective, str]] = {
     Perspective.ADMIN: "Administration",
@@ -38,10 +38,10 @@ GROUPS: Final = (
 
 def group_of(endpoint: Endpoint) -> str:
     """The part that an endpoint belongs to, by what it asks for, for whom, and where it is."""
-    if endpoint.dialect is not None:
-        return OPENAI
     if endpoint.task is not None:
         return INFERENCE
+    if endpoint.dialect is not None:
+        return OPENAI
     if group := _PERSPECTIVES.get(endpoint.perspective):
         return group
     for prefix, group in _PATHS.items():

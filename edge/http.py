@@ -1,22 +1,39 @@
-"""uvicorn's HTTP, with answers that leave in one piece, also to what is not HTTP."""
+"""uvicorn's HTTP, made for the open internet.
 
-from collections.abc import Callable, Iterable
-from typing import Any
+Answers leave in one piece, what is not HTTP is refused in the one shape of all errors, and
+callers have only so much room and time: `edge/connections.py` looks at each every second.
+"""
 
+import fcntl
+import termios
+from array import array
+from collections.abc import Callable
+from math import inf
+from typing import Any, Final
+
+import httptools
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
     RequestResponseCycle,
 )
 
-from edge import problem
+from edge import head, metrics, problem
 from edge.asgi import GONE, WHOLE
-from edge.errors import MalformedRequest
+from edge.connections import STATE, Connections
+from edge.errors import EdgeError, MalformedRequest, RequestTooSlow
+from edge.whole import Whole
 from events.ids import new_id
+
+SLACK_BYTES: Final = 2**18  # what one read may bring; a head is measured when it is whole
+
+LINGER_S: Final = 2.0  # for a refusal to be read: who closes at once takes it back
+BODY_RATE: Final = 16 * 2**10  # bytes a second that a body must have, after its first seconds
+READ_RATE: Final = 2**10  # and that an answer must be read at
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's own, except for what it says to bytes that it cannot parse.
+    """uvicorn's own, except for who is refused, and how answers are sent.
 
     Requests carry an extension, `edge.asgi.WHOLE`, that sends head and body at once:
     one system call and one segment in place of two, and no second look at headers that
@@ -32,31 +49,191 @@ class Protocol(HttpToolsProtocol):
     _when_gone: Callable[[], object] | None = None
     _runs: RequestResponseCycle | None = None
 
-    def on_headers_complete(self) -> None:
-        """Let the request know how to be answered in one piece."""
-        before = self.cycle
-        super().on_headers_complete()
-        if self.cycle is not before:
-            whole: Any = _Whole(self.cycle)  # an extension need not be a dictionary
-            watch: Any = self._watch
-            self.scope["extensions"] = {WHOLE: whole, GONE: watch}
-            if before is None or before.response_complete:
-                self._runs = self.cycle
+    _open: Connections
+    _due = inf  # until when what it waits for must be here, by the connections' clock
+    _receiving = False  # from a request's first byte to its last
+    _refused = False
+    _deaf = False  # nothing more is parsed
+    _raw = 0  # bytes of a body that the parser does not look at
+    _arrived = 0  # bytes in which there was nothing of a body, up to the last read
+    _read = 0  # bytes of this read
+    _body = 0  # bytes of this request's body
+    _body_since = inf
+    _lingering = False  # the answer is out, and the request is not in
+    _stuck: tuple[float, int] | None = None  # since when how much of an answer was not taken
+    _took = False  # some of it, since the last look
 
-    def on_response_complete(self) -> None:
-        """Know which one runs next."""
-        if self.pipeline:
-            self._runs = self.pipeline[-1][0]
-        super().on_response_complete()
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Take a connection that just opened, if there is room."""
+        self._enter(transport)
+        try:
+            self._open.join(self, self.client[0] if self.client else "")
+        except EdgeError as error:
+            self._refuse(error)
+            self.transport.close()  # nobody looks after it
+
+    def take_over(self, transport: Any, before: Any, since: float) -> None:  # noqa: ANN401
+        """Take a connection that `before` has opened `since`."""
+        self._enter(transport)
+        self._open.hand_over(before, self)
+        self._due = since + self._open.settings.head_s
+
+    def _enter(self, transport: Any) -> None:  # noqa: ANN401
+        super().connection_made(transport)
+        self._open = self.app_state[STATE]
+        self._due = self._open.now + self._open.settings.head_s
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the request that runs."""
+        self._open.leave(self)
         super().connection_lost(exc)
-        if self._runs is not None and not self._runs.response_complete:
-            self._runs.disconnected = True
-            self._runs.message_event.set()
+        self._end(self._runs)
         if self._when_gone is not None:
             self._when_gone()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, within bounds."""
+        if self._deaf:
+            if self._raw:
+                self._take(data)
+            return
+        self._read, body = len(data), self._body
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:  # to what we do not speak: let it be
+            self.cycle.keep_alive = False
+            self._deaf = True
+            self._take(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            cause = error.__context__  # what one of the callbacks below raised
+            refused = cause if isinstance(cause, EdgeError) else None
+            self._refuse(refused or MalformedRequest("this is not valid HTTP/1.1"))
+        else:
+            if self._receiving:
+                self._arrived = self._read + (self._arrived if self._body == body else 0)
+                if self._arrived > head.HEAD_BYTES + SLACK_BYTES:  # of a head, or around a body
+                    self._refuse(head.too_large())
+
+    def on_message_begin(self) -> None:
+        """Expect a head."""
+        super().on_message_begin()
+        self._receiving = True
+        self._arrived = self._body = 0
+        self._body_since = inf
+        if self.cycle is not None:  # the first one is expected from the connection on
+            self._due = self._open.now + self._open.settings.head_s
+
+    def on_headers_complete(self) -> None:
+        """Check the head, and let the request know how to be answered in one piece."""
+        head.check(self.parser.get_http_version(), self.url, self.headers)
+        if self._arrived + self._read > head.HEAD_BYTES:
+            head.check_size(self.url, self.headers)
+        if self.parser.should_upgrade():
+            self._raw = head.length_before_upgrade(self.headers)
+        self._body_since = self._open.now
+        self._due = self._body_since + self._open.settings.body_s
+        before = self.cycle
+        super().on_headers_complete()
+        self.headers = []  # trailers are not the application's: they come after the checks
+        whole: Any = Whole(self.cycle)  # an extension need not be a dictionary
+        watch: Any = self._watch
+        self.scope["extensions"] = {WHOLE: whole, GONE: watch}
+        if before is None or before.response_complete:
+            self._runs = self.cycle
+
+    def on_body(self, body: bytes) -> None:
+        """Count what comes."""
+        self._body += len(body)
+        super().on_body(body)
+
+    def _take(self, data: bytes) -> None:
+        """Read a body that the parser takes for another protocol's."""
+        body = data[: self._raw]
+        if body:
+            self._raw -= len(body)
+            self.on_body(body)
+            if not self._raw:
+                self.on_message_complete()
+
+    def on_message_complete(self) -> None:
+        """Wait for the answer, which has deadlines of its own."""
+        if self._raw:
+            return
+        super().on_message_complete()
+        self._receiving = False
+        idle = self.cycle.response_complete
+        self._due = self._open.now + self._open.settings.keep_alive_s if idle else inf
+        self._lingering = False
+
+    def on_response_complete(self) -> None:
+        """Know which one runs next.
+
+        As uvicorn's, without a timer of its own for each answer.
+        """
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._runs, app = self.pipeline.pop()
+            self._start_asgi_task(self._runs, app)
+        elif not self._receiving:
+            self._due = self._open.now + self._open.settings.keep_alive_s
+        elif self.cycle.response_complete:
+            self._lingering = True
+            self._due = min(self._due, self._open.now + LINGER_S)
+
+    def resume_writing(self) -> None:
+        """Go on: the caller takes what it gets."""
+        self._took = True
+        super().resume_writing()
+
+    def look(self, now: float) -> None:
+        """Close what has taken too long."""
+        self._look_at_answer(now)
+        if now < self._due or self.flow.read_paused or self.transport.is_closing():
+            return
+        if self._refused or self._lingering:
+            self.transport.abort()  # the answer is out; what still comes is not read
+        elif not self._receiving:
+            self.transport.close()  # a caller that says nothing is told nothing
+        elif self._body_since == inf:
+            self._refuse(RequestTooSlow("send a request's head faster"))
+        elif now < (
+            until := self._body_since + self._open.settings.body_s + self._body / BODY_RATE
+        ):
+            self._due = until
+        else:
+            self._refuse(RequestTooSlow("send a request's body faster"))
+
+    def _look_at_answer(self, now: float) -> None:
+        """Break the connection if the caller takes nothing, or next to nothing, of an answer.
+
+        Of a stream that is not held back nothing is known: what goes adds up with what comes.
+        """
+        took, self._took = self._took, False
+        if took or not self.transport.get_write_buffer_size():
+            self._stuck = None
+            return
+        unsent = self.transport.get_write_buffer_size() + _with_the_kernel(self.transport)
+        if self._stuck is None:
+            self._stuck = now, unsent
+            return
+        since, before = self._stuck
+        patience_s = self._open.settings.unread_s
+        runs = self._runs is not None and not self._runs.response_complete
+        if now < since + patience_s or (runs and not self.flow.write_paused):
+            return
+        self._stuck = now, unsent
+        if before - unsent < READ_RATE * patience_s:
+            metrics.CUT_OFF.labels("answer_not_read").inc()
+            self.transport.abort()
+
+    def _end(self, cycle: RequestResponseCycle | None) -> None:
+        """Tell a request that its caller is gone."""
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
 
     def _watch(self, when_gone: Callable[[], object] | None) -> bool:
         """Call this when the caller hangs up, instead of what was to be called; is it there?
@@ -66,46 +243,44 @@ class Protocol(HttpToolsProtocol):
         self._when_gone = when_gone
         if when_gone is not None:
             self.flow.resume_reading()  # after a large body: nobody hears while nothing is read
-        return self.parser is not None
+        return self.parser is not None and not self._refused
 
-    def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP, and hang up."""
-        request_id = new_id()
-        body = problem.body(MalformedRequest(f"{msg.rstrip('.')}"), request_id)
-        head = (
-            "HTTP/1.1 400 Bad Request\r\n"
-            f"content-type: {problem.MEDIA_TYPE}\r\n"
-            f"content-length: {len(body)}\r\n"
-            f"x-request-id: {request_id}\r\n"
-            "connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
-
-
-class _Whole:
-    """Sends one request's response."""
-
-    def __init__(self, cycle: RequestResponseCycle) -> None:
-        self._cycle = cycle
-
-    async def __call__(
-        self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
-    ) -> None:
-        cycle = self._cycle
-        if cycle.flow.write_paused and not cycle.disconnected:
-            await cycle.flow.drain()
-        if cycle.disconnected:
+    def _refuse(self, error: EdgeError) -> None:
+        """Say what is wrong, if that cannot be taken for another request's answer, and hang up."""
+        metrics.CUT_OFF.labels(error.code).inc()
+        runs = self._runs if self._runs and not self._runs.response_complete else None
+        self._refused = self._deaf = True
+        self._end(runs)
+        if runs is not None and (runs.response_started or runs.more_body is False):
+            self.transport.close()
             return
-        cycle.response_started = cycle.response_complete = True
-        cycle.waiting_for_100_continue = False
-        head = [STATUS_LINE[status]]
-        for name, value in (*cycle.default_headers, *headers):
-            head += (name, b": ", value, b"\r\n")
-        if not cycle.keep_alive:
-            head.append(b"connection: close\r\n")
-        cycle.transport.write(b"".join((*head, b"\r\n", body)))
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
+        request_id = new_id()
+        body = problem.body(error, request_id)
+        headers = [
+            *self.server_state.default_headers,
+            (b"content-type", problem.MEDIA_TYPE.encode()),
+            (b"content-length", b"%d" % len(body)),
+            (b"x-request-id", str(request_id).encode()),
+            (b"connection", b"close"),
+            *problem.headers(error),
+        ]
+        lines = [b"%s: %s\r\n" % header for header in headers]
+        self.transport.write(b"".join((STATUS_LINE[error.status], *lines, b"\r\n", body)))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._due = self._open.now + LINGER_S
+        else:
+            self.transport.close()
+
+
+def _with_the_kernel(transport: Any) -> int:  # noqa: ANN401 - of either kind of loop
+    """Bytes that we have sent and the caller has not taken.
+
+    The kernel holds some megabytes, and asks for more only when a third of them is gone: by
+    our own buffer alone, slow readers would look like those that do not read.
+
+    Source: SIOCOUTQ, tcp(7).
+    """
+    found = array("i", [0])
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, found)
+    return found[0]

@@ -34,3 +34,6 @@ REFUSED: Final = Counter("tollgate_refused", "Requests refused, by limit.", ["po
 SHADOW_REFUSED: Final = Counter(
     "tollgate_shadow_refused", "Requests that a shadow limit would have refused.", ["policy"]
 )
+CUT_OFF: Final = Counter(
+    "tollgate_connections_cut_off", "Connections refused, or closed for a reason.", ["reason"]
+)

@@ -12,13 +12,14 @@ from litestar import Litestar
 
 from edge import sse
 from edge.documentation.variables import named
-from edge.endpoint import Endpoint, Perspective
+from edge.endpoint import JSON, Endpoint, Perspective
 from edge.examples import said
 from edge.groups import group_of
 from edge.jobs.taken import Taken
 from edge.native import StreamEnd
 from edge.openai.dialect import Dialect
-from edge.problem import MEDIA_TYPE, Problem
+from edge.problem import Problem
+from edge.refusals import refusals
 from edge.schemas import REFERENCE, schemas, types_of
 from events.tasks import Task
 
@@ -35,11 +36,13 @@ _SECURITY: Final[Mapping[Perspective, Any]] = {
     Perspective.APPLICATION: [{"api_key": []}],
     Perspective.ADMIN: [{"admin_token": []}],
 }
+_TEXT: Final = {"schema": {"type": "string"}}
 _METHODS: Final = frozenset({"get", "post", "put", "patch", "delete"})
 
 _REQUEST_ID: Final = {
     "X-Request-Id": {
         "description": "Of this request, in logs, usage events and errors.",
+        "required": True,
         "schema": {"type": "string", "format": "uuid"},
     }
 }
@@ -48,11 +51,6 @@ _TIMING: Final = {
         "description": "Milliseconds spent tokenizing, queueing and computing, and in the edge.",
         "schema": {"type": "string"},
     }
-}
-_ERROR: Final = {
-    "description": "What is wrong, and what to do about it.",
-    "headers": _REQUEST_ID,
-    "content": {MEDIA_TYPE: {"schema": {"$ref": REFERENCE.format(name="Problem")}}},
 }
 _TAKEN: Final = {
     "description": "The request waits: with `Prefer: respond-async`, or below `/v1/async`.",
@@ -106,7 +104,13 @@ def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
         responses[str(status_code)] = {"description": meaning}
     for response in responses.values():
         response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
-    responses["default"] = _ERROR
+        if endpoint.handler is not None and "content" in response:
+            (schema,) = response["content"].values()
+            response["content"] = {
+                media_type: schema if media_type == JSON else _TEXT
+                for media_type in endpoint.media_types
+            }
+    responses.update(refusals(endpoint, operation, _REQUEST_ID))
     operation["security"] = _SECURITY.get(endpoint.perspective, [])
     operation["tags"] = [group_of(endpoint)]
 
@@ -131,7 +135,7 @@ def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
             f"With `stream`: messages whose data is a `{dialect.piece.__name__}`, then `[DONE]`. "
             "One whose data has an `error` ends a stream that is not whole."
         )
-        given[sse.MEDIA_TYPE] = {"schema": {"type": "string", "description": description}}
+        given[sse.MEDIA_TYPE] = {"schema": {"description": description}}
     operation: dict[str, Any] = {
         "operationId": endpoint.name,
         "summary": endpoint.name.replace("_", " ").capitalize(),
@@ -156,12 +160,11 @@ def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
 def _content(task: Task) -> dict[str, Any]:
     """What a 200 holds: the result, or a stream of its pieces."""
     content: dict[str, Any] = {
-        "application/json": {"schema": {"$ref": REFERENCE.format(name=task.gives.__name__)}}
+        JSON: {"schema": {"$ref": REFERENCE.format(name=task.gives.__name__)}}
     }
     if task.piece is not None:
         content[sse.MEDIA_TYPE] = {
             "schema": {
-                "type": "string",
                 "description": "With `stream`: plain messages, whose data is a "
                 f"`{task.piece.__name__}`; then one event, `end` with a `StreamEnd` or `error` "
                 "with a `Problem`. Without either, the stream was cut off.",
@@ -189,7 +192,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
         "requestBody": {
             "required": True,
             "content": {
-                "application/json": {
+                JSON: {
                     "schema": {"$ref": REFERENCE.format(name=task.takes.__name__)},
                     "example": said(task.example),
                 }

@@ -50,6 +50,7 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     device_ms: int | UnsetType = UNSET
     cost: str | UnsetType = UNSET  # in the currency's unit
     errors: int | UnsetType = UNSET  # requests that were refused or failed
+    translated_characters: int | UnsetType = UNSET
     latency: Latency | UnsetType = UNSET  # in milliseconds; where it was asked for
 
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from litestar.types import Receive, Scope
@@ -25,8 +25,9 @@ from edge.jobs.outcome import is_hopeful
 from edge.metering import Meter
 from edge.native import Native
 from edge.stream import Going, Stream
+from edge.translation import Translator, ask_translated, most_translated
 from edge.workers import Workers, require_shape
-from events.inference import Ask, Timing
+from events.inference import Answered, Ask, Timing
 from events.jobs import Job
 from events.tasks import Task
 from events.usage import NOTHING, Quantities, Usage
@@ -39,6 +40,7 @@ class _Call(Struct, frozen=True, kw_only=True):
 
     caller: Caller
     asked: Asked
+    translator: Translator | None  # who stands between it and the model
     traceparent: str | None
     presence: Presence
     started: float  # time.perf_counter(), when its body was there
@@ -100,20 +102,22 @@ class InferenceRoute:
             CallerGone: it hung up, and what it asked for was stopped. Nothing is billed.
         """
         if scope.get("method") != "POST":
-            raise MethodNotAllowed("send a POST with the task's input as JSON")
+            raise MethodNotAllowed("send a POST with the task's input as JSON", allow="POST")
         caller = await self._keys.authenticate(header(scope, b"authorization"))
         target = dialect.target
+        translator = None
         try:
             if target.model:
-                self._require(caller, target)
+                translator = self._require(caller, target)
             body = await read_body(scope, receive, self._max_body_bytes)
             asked = dialect.read(body)
             if not target.model:
                 target = asked.target
-                self._require(caller, target)
+                translator = self._require(caller, target)
             call = _Call(
                 caller=caller,
                 asked=asked,
+                translator=translator,
                 traceparent=header(scope, b"traceparent"),
                 presence=Presence(scope),
                 started=time.perf_counter(),
@@ -140,13 +144,14 @@ class InferenceRoute:
             raise UnknownTask("this edge does not serve that path any more", param="task")
         try:
             if dialect.target.model:
-                self._require(caller, dialect.target)
+                translator = self._require(caller, dialect.target)
             asked = dialect.read(job.body)
             if not dialect.target.model:
-                self._require(caller, asked.target)
+                translator = self._require(caller, asked.target)
             call = _Call(
                 caller=caller,
                 asked=asked,
+                translator=translator,
                 traceparent=job.traceparent or None,
                 presence=Presence(None),
                 started=time.perf_counter(),
@@ -179,11 +184,19 @@ class InferenceRoute:
             if key is not None:
                 message = "a stream cannot be replayed: leave out `stream`, or the Idempotency-Key"
                 raise InvalidParameter(message, param="Idempotency-Key")
+            if call.translator is not None:
+                theirs = call.translator.theirs
+                message = (
+                    f"an answer is translated into {theirs!r} when it is whole: leave out "
+                    "`stream`, or the language"
+                )
+                raise InvalidParameter(message, param="stream")
             return await self._stream(call, request_id, header(scope, b"authorization"))
         if key is None:
             return await self._execute(call, request_id)
         target = call.asked.target
-        same = b"\0".join((target.model.encode(), target.task.encode(), body))
+        named = [target.model, target.task, *([target.language] if call.translator else [])]
+        same = b"\0".join((*(name.encode() for name in named), body))
         begun = await self._idempotency.begin(call.caller.account.id, key, same, request_id)
         if isinstance(begun, bytes):
             return Answer(begun, [(b"idempotent-replayed", b"true")])
@@ -199,17 +212,14 @@ class InferenceRoute:
         self, call: "_Call", request_id: UUID, *, metered_as: UUID | None = None
     ) -> Answer:
         """Admit, ask, check, count, meter: in this order."""
-        target, task, value = call.asked.target, call.asked.task, call.asked.value
+        target = call.asked.target
         admitted = await self._admission.admit(
-            call.caller, target.model, target.task, request_id, lambda: task.most(value)
+            call.caller, target.model, target.task, request_id, lambda: _most(call)
         )
         try:
             ask = self._ask_of(call, metered_as or request_id, admitted)
             with _refunding(admitted), call.presence:
-                answered = await self._workers.ask(target.model, target.task, ask)
-                result = require_shape(
-                    task.decode_result, answered.result, target.model, target.task, "an answer"
-                )
+                answered, result, translated_ms = await self._ask(call, ask)
             quantities = admitted.priced(answered.quantities)
             await admitted.settle(quantities)
             duration_ms = max(1, round((time.perf_counter() - call.started) * 1_000))
@@ -221,9 +231,23 @@ class InferenceRoute:
         finally:
             admitted.end()
         took_ms = 1_000 * (time.perf_counter() - call.started)
-        headers = [_server_timing(answered.timing, took_ms), *admitted.headers()]
+        headers = [_server_timing(answered.timing, took_ms, translated_ms), *admitted.headers()]
         writer = call.asked.writer(ask.request_id)
         return Answer(writer.whole(answered.result, result, quantities), headers, metered_as)
+
+    async def _ask(self, call: "_Call", ask: Ask) -> tuple[Answered, Any, float | None]:
+        """The model's answer, as it came and as the task's type.
+
+        And the milliseconds that translators took, if one stood between.
+        """
+        model, task = call.asked.target.model, call.asked.task
+        if call.translator is not None:
+            return await ask_translated(
+                self._workers, call.translator, ask, task, call.asked.value, model=model
+            )
+        answered = await self._workers.ask(model, task.name, ask)
+        result = require_shape(task.decode_result, answered.result, model, task.name, "an answer")
+        return answered, result, None
 
     async def _stream(self, call: "_Call", request_id: UUID, authorization: str | None) -> Stream:
         """Admit and ask; the rest is done while the stream is delivered.
@@ -277,12 +301,17 @@ class InferenceRoute:
             traceparent=call.traceparent or "",
         )
 
-    def _require(self, caller: Caller, target: Called) -> None:
-        """Check that there is what is asked for, and that the caller may have it."""
-        self._catalogue.require(target.model, target.task, target.language)
+    def _require(self, caller: Caller, target: Called) -> Translator | None:
+        """Check that there is what is asked for, and that the caller may have it.
+
+        Returns:
+            Who translates for the model, where it does not read the caller's language.
+        """
+        translator = self._catalogue.require(target.model, target.task, target.language)
         if target.task not in self._tasks:  # a worker announced what this edge does not declare
             raise UnknownTask(f"this edge does not serve {target.task!r}", param="task")
         self._admission.require(caller, target.model, target.task)
+        return translator
 
 
 @contextmanager
@@ -318,6 +347,13 @@ def _fact(
     )
 
 
+def _most(call: _Call) -> Quantities:
+    """The most that a request can be billed by."""
+    if call.translator is not None:
+        return most_translated(call.asked.task, call.asked.value)
+    return call.asked.task.most(call.asked.value)
+
+
 def _opening(most: Quantities) -> Quantities:
     """All that goes in, and a little of what may come out."""
     return replace(
@@ -340,11 +376,14 @@ def _tasks(endpoints: Iterable[Endpoint]) -> Mapping[str, Task]:
     return tasks
 
 
-def _server_timing(timing: Timing, took_ms: float) -> tuple[bytes, bytes]:
+def _server_timing(
+    timing: Timing, took_ms: float, translated_ms: float | None
+) -> tuple[bytes, bytes]:
     """Where the time since the whole body went; the edge has what is left of it."""
-    worker_ms = timing.tokenize_ms + timing.queue_ms + timing.compute_ms
-    return (
-        b"server-timing",
-        b"tokenize;dur=%.2f, queue;dur=%.2f, compute;dur=%.2f, edge;dur=%.2f"
-        % (timing.tokenize_ms, timing.queue_ms, timing.compute_ms, max(0.0, took_ms - worker_ms)),
-    )
+    parts = [timing.tokenize_ms, timing.queue_ms, timing.compute_ms]
+    form = b"tokenize;dur=%.2f, queue;dur=%.2f, compute;dur=%.2f, "
+    if translated_ms is not None:
+        parts.append(translated_ms)
+        form += b"translate;dur=%.2f, "
+    left_ms = max(0.0, took_ms - sum(parts))
+    return (b"server-timing", form % tuple(parts) + b"edge;dur=%.2f" % left_ms)

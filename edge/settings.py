@@ -4,7 +4,13 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
+from events.errors import WireError
+
 Secret = Annotated[str, Meta(min_length=16, extra={"secret": True})]
+
+
+class BadSetting(WireError):
+    """A value that is of the right type, and cannot be used; the message names its variable."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
@@ -39,6 +45,17 @@ class Settings(Struct, frozen=True, kw_only=True):
     job_body_bytes: Annotated[int, Meta(ge=1_024)] = 2**20  # of one
     webhooks_inside: bool = False  # also to http, and to addresses that are not on the internet
     drain_s: Annotated[float, Meta(gt=0)] = 20.0  # from SIGTERM to the last answer
+
+    tls_certificate: str = ""  # a PEM file with the chain; without it, no TLS
+    tls_key: str = ""  # its key's
+    cors_origins: str = ""  # whose pages may ask, comma-separated; * for all
+    head_s: Annotated[float, Meta(gt=0)] = 10.0  # from a connection, or a first byte, to a head
+    body_s: Annotated[float, Meta(gt=0)] = 10.0  # for a body, and a second for each 16 KiB more
+    unread_s: Annotated[float, Meta(gt=0)] = 10.0  # for a caller to go on taking its answer
+    keep_alive_s: Annotated[float, Meta(gt=0)] = 10.0  # between two requests on a connection
+    max_connections: Annotated[int, Meta(ge=1)] = 10_000  # of one process
+    max_connections_per_address: Annotated[int, Meta(ge=1)] = 1_000  # a /64 of IPv6 is one
+    trusted_proxies: str = ""  # addresses and networks, whose connections are not counted so
 
     def __repr__(self) -> str:
         return "Settings(...)"  # holds secrets, and URLs may too

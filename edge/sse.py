@@ -11,7 +11,7 @@ MEDIA_TYPE: Final = "text/event-stream"
 #: Of a response that is made of them: nobody on the way may keep it back.
 HEADERS: Final[Sequence[tuple[bytes, bytes]]] = (
     (b"content-type", MEDIA_TYPE.encode()),
-    (b"cache-control", b"no-cache"),
+    (b"cache-control", b"no-store"),
     (b"x-accel-buffering", b"no"),  # nginx
 )
 COMMENT: Final = b":\n\n"  # says nothing, to proxies that hang up on silence

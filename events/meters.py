@@ -18,6 +18,7 @@ MeterUnit = Literal[
     "output_words",
     "input_characters",
     "output_characters",
+    "translated_characters",
     "device_ms",
     "cost",  # in billionths of the currency's unit
 ]

@@ -63,6 +63,7 @@ class ModelDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tasks: Annotated[tuple[str, ...], Meta(min_length=1)]
     description: str = ""
     languages: tuple[Language, ...] = ()  # that it reads; empty: any
+    translator: str = ""  # the model that translates others into the first of them, and back
     device: str = "cpu"
     limits: Limits = Limits()
 
@@ -121,4 +122,22 @@ def read_models(path: Path) -> Mapping[str, ModelDeclared]:
         if model.name.partition("/")[0] in RESERVED or model.name == CUSTOM:
             raise BadModelsFile(path, f"the name {model.name!r} is taken by a route")
         declared[model.name] = model
+    for model in models:
+        if reason := _unfit_translator(model, declared):
+            raise BadModelsFile(path, f"model {model.name!r}: {reason}")
     return declared
+
+
+def _unfit_translator(model: ModelDeclared, declared: Mapping[str, ModelDeclared]) -> str:
+    """Why a model's translator can be none; empty where it can, or is not named."""
+    if not model.translator:
+        return ""
+    if not model.languages:
+        return "it has a translator, and must say which `languages` it reads"
+    translator = declared.get(model.translator)
+    if translator is None or "translation" not in translator.tasks:
+        return f"its translator {model.translator!r} is no model that does translation"
+    ours = model.languages[0]
+    if translator.languages and ours not in translator.languages:
+        return f"its translator {model.translator!r} does not speak {ours!r}"
+    return ""

@@ -29,6 +29,7 @@ Unit = Literal[
     "output_words",
     "input_characters",
     "output_characters",
+    "translated_characters",
     "cost",
 ]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]

@@ -27,6 +27,7 @@ Quantity = Literal[
     "device_ms",
     "cost",
     "errors",
+    "translated_characters",
 ]
 
 OF_ALL_S: Final = 60.0  # an operator's patience; all totals of a time are read
@@ -73,6 +74,7 @@ class Row(Struct, frozen=True, kw_only=True):
     device_ms: int
     cost: int  # billionths of the currency's unit
     errors: int
+    translated_characters: int
     latency: Latency | None = None
 
     @property

@@ -152,6 +152,7 @@ CREATE TABLE usage_events (
     plan text NOT NULL DEFAULT '',  -- by which it was admitted; empty: not known
     rates text NOT NULL DEFAULT '{}',  -- its prices for one of each, in billionths: JSON, not
     -- jsonb, which is twice as long, and nothing looks into it
+    translated_characters bigint NOT NULL DEFAULT 0,  -- read by a translator, not by the model
     PRIMARY KEY (request_id, part, voids, started_at)
 );
 -- An account's minutes, and how long its answers took: the totals know only hours.
@@ -178,6 +179,7 @@ CREATE TABLE usage_totals (
     device_ms bigint NOT NULL,
     cost bigint NOT NULL DEFAULT 0,
     errors bigint NOT NULL DEFAULT 0,
+    translated_characters bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (account_id, hour, key_id, model, task, status)
 ) WITH (fillfactor = 70);
 
@@ -359,6 +361,7 @@ SELECT
         WHEN 'output_words' THEN output_words
         WHEN 'input_characters' THEN input_characters
         WHEN 'output_characters' THEN output_characters
+        WHEN 'translated_characters' THEN translated_characters
         WHEN 'device_ms' THEN device_ms
         WHEN 'cost' THEN cost
     END) AS amount

@@ -14,12 +14,11 @@ from edge.documentation.place import Place
 from edge.documentation.requests import request_of, variables_of
 from edge.documentation.snippets import Request, curl, javascript, python
 from edge.documentation.variables import Variable, needed
-from edge.endpoint import Endpoint, Perspective
+from edge.endpoint import JSON, Endpoint, Perspective
 from edge.groups import GROUPS, group_of
 from edge.native import StreamEnd
 from events.usage import Quantities
 
-JSON: Final = "application/json"
 NO_MODEL: Final = "MODEL"  # to be put in by the reader, where none does a task
 FIRST: Final = "entities"  # is shown first, where a model does it: it is quick, and easy to check
 LANGUAGES: Final[Mapping[str, Callable[[Request], str]]] = {
@@ -124,10 +123,10 @@ class Pages:
             "others": [
                 (status, response["description"], tables(_schema(response), self._schemas))
                 for status, response in operation["responses"].items()
-                if status not in {str(endpoint.status_code), "default"}
+                if status.startswith("2") and status != str(endpoint.status_code)
             ],
             "piece": _piece(endpoint, self._schemas),
-            "mistakes": mistakes(endpoint),
+            "mistakes": mistakes(endpoint, operation),
             "task": endpoint.task,
             "dialect": endpoint.dialect,
             "metered": _metered(endpoint),

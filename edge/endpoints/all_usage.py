@@ -7,9 +7,9 @@ from litestar import Request, Response
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from edge.endpoint import API, Admin, route
+from edge.endpoint import API, JSON, Admin, route
 from edge.examples import Example
-from edge.reports import Asked, UsagePage, answer
+from edge.reports import CSV, Asked, UsagePage, answer
 from ledger.db import Pool
 
 
@@ -31,5 +31,6 @@ endpoint = route(
     "customers, `group_by=model&top=requests` the models.",
     perspective=Admin,
     services={API},
+    media_types=(JSON, CSV),
     example=Example(query={"group_by": "account", "top": "requests"}, needs=["REQUEST_ID"]),
 )

@@ -4,6 +4,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from edge.endpoint import API, Admin, route
+from edge.errors import UnknownRequest
 from edge.receipts import Receipts, RecordedRequest
 
 
@@ -21,4 +22,5 @@ endpoint = route(
     description="As /v1/usage/requests/{request_id}, of any account.",
     perspective=Admin,
     services={API},
+    raises={UnknownRequest},
 )

@@ -7,6 +7,7 @@ from litestar.params import FromPath
 
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
+from edge.errors import NoSubscription
 from edge.examples import Example
 from edge.subscriptions import Subscription
 
@@ -31,5 +32,6 @@ endpoint = route(
     description="An account's subscription and its plan, as the ledger has them.",
     perspective=Admin,
     services={API},
+    raises={NoSubscription},
     example=Example(after="post_any_subscription"),
 )

@@ -4,6 +4,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
 
+from edge.asking import ASKING
 from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
@@ -45,5 +46,6 @@ endpoint = route(
     perspective=Application,
     services={API},
     status_code=201,
+    raises={*ASKING},
     example=Example(body=NewPortal("https://shop.example/account")),
 )

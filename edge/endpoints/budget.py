@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
+from edge.errors import InvalidInput
 from edge.examples import Example
 from edge.input import money_of
 from events.plans import show_money
@@ -39,5 +40,6 @@ endpoint = route(
     "what the operator allows, and take that back; it cannot raise it.",
     perspective=Application,
     services={API},
+    raises={InvalidInput},
     example=Example(body=Budget("12.50")),
 )

@@ -7,6 +7,7 @@ from litestar.params import FromPath
 
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
+from edge.errors import BrokerAway, JobBegun, UnknownJob
 from edge.examples import Example
 from edge.jobs.store import JobStore
 
@@ -33,6 +34,7 @@ endpoint = route(
     perspective=Application,
     services={API},
     status_code=204,
+    raises={BrokerAway, JobBegun, UnknownJob},
     example=Example(
         path={"job_id": "NEW_JOB_ID"}, unless={409: "the job has begun, as it mostly has by then"}
     ),

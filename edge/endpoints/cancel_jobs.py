@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
+from edge.errors import BrokerAway
 from edge.examples import Example
 from edge.jobs.store import JobStore
 
@@ -36,5 +37,6 @@ endpoint = route(
     "them is billed.",
     perspective=Application,
     services={API},
+    raises={BrokerAway},
     example=Example(query={"state": "open"}),
 )

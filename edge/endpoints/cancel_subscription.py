@@ -5,9 +5,11 @@ from typing import Annotated, Literal
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
+from edge.asking import ASKING
 from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
+from edge.errors import NoSubscription
 from edge.examples import Example
 from edge.subscriptions import Subscription
 
@@ -34,5 +36,6 @@ endpoint = route(
     "at once.",
     perspective=Application,
     services={API},
+    raises={*ASKING, NoSubscription},
     example=Example(after="post_subscription"),
 )

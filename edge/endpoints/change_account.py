@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edge.endpoint import API, Admin, route
+from edge.errors import InvalidInput
 from edge.examples import Example
 from edge.input import money_of
 from edge.plans import RunningPlans
@@ -62,5 +63,6 @@ endpoint = route(
     'like "12.50" and shown in billionths.',
     perspective=Admin,
     services={API},
+    raises={InvalidInput},
     example=Example(body=Changes(concurrency=8, monthly_budget="12.50")),
 )

@@ -7,6 +7,7 @@ from litestar.params import JSONBody
 from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
+from edge.errors import InvalidInput
 from edge.examples import Example
 from edge.plans import RunningPlans
 from events.plans import DEFAULT
@@ -44,5 +45,6 @@ endpoint = route(
     perspective=Admin,
     services={API},
     status_code=201,
+    raises={InvalidInput},
     example=Example(body=NewAccount("Ada Lovelace")),
 )

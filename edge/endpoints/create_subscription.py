@@ -3,9 +3,11 @@
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
+from edge.asking import ASKING
 from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
+from edge.errors import AlreadySubscribed, InvalidInput
 from edge.examples import Example
 from edge.subscriptions import NewSubscription, Subscription
 
@@ -34,5 +36,6 @@ endpoint = route(
     perspective=Application,
     services={API},
     status_code=201,
+    raises={*ASKING, AlreadySubscribed, InvalidInput},
     example=Example(body=NewSubscription(plan="pro")),
 )

@@ -23,5 +23,5 @@ endpoint = route(
     description="This documentation: how to begin, and every endpoint.",
     perspective=Public,
     services={API},
-    media_type=HTML,
+    media_types=(HTML,),
 )

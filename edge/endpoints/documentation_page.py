@@ -33,5 +33,5 @@ endpoint = route(
     description="One endpoint's page, by its name: what it does, takes, gives and costs.",
     perspective=Public,
     services={API},
-    media_type=HTML,
+    media_types=(HTML,),
 )

@@ -8,6 +8,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
+from edge.errors import InvalidInput
 from edge.examples import Example
 from edge.input import money_of
 from ledger.accounts import Credit, grant_credit
@@ -44,5 +45,6 @@ endpoint = route(
     perspective=Admin,
     services={API},
     status_code=201,
+    raises={InvalidInput},
     example=Example(body=NewCredit("12.50", "Thanks for the bug report.")),
 )

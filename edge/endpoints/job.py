@@ -9,6 +9,7 @@ from litestar.params import FromPath
 
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
+from edge.errors import BrokerAway, UnknownJob
 from edge.jobs.outcome import JobResult, shown
 from edge.jobs.store import JobStore
 
@@ -39,4 +40,5 @@ endpoint = route(
     perspective=Application,
     services={API},
     also={202: "There is no result yet."},
+    raises={BrokerAway, UnknownJob},
 )

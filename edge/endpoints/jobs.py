@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
+from edge.errors import BrokerAway
 from edge.examples import Example
 from edge.jobs.store import JobStore
 from events.ids import time_of
@@ -56,5 +57,6 @@ endpoint = route(
     description="The account's asynchronous requests that wait or run, oldest first, in pages.",
     perspective=Application,
     services={API},
+    raises={BrokerAway},
     example=Example(query={"state": "open"}),
 )

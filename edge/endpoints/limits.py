@@ -10,6 +10,7 @@ from edge.admission import Admission
 from edge.admission.rule import Limit
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
+from edge.errors import BrokerAway
 
 
 class Limits(Struct, frozen=True):
@@ -35,4 +36,5 @@ endpoint = route(
     "resets. What other edges hold in readiness counts as used; money is in billionths.",
     perspective=Application,
     services={API},
+    raises={BrokerAway},
 )

@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
+from edge.asking import ASKING
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
 from edge.examples import Example
@@ -40,5 +41,6 @@ endpoint = route(
     "itself. Its plan follows that customer's subscription from then on.",
     perspective=Admin,
     services={API},
+    raises={*ASKING},
     example=Example(body=Link("$CUSTOMER_ID")),
 )

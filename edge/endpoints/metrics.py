@@ -28,5 +28,5 @@ endpoint = route(
     description="Prometheus metrics, in its text format.",
     perspective=Infrastructure,
     services={INTERNAL},
-    media_type="text/plain",
+    media_types=("text/plain",),
 )

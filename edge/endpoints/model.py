@@ -6,6 +6,7 @@ from litestar.params import FromPath
 from edge.catalogue import Catalogue
 from edge.endpoint import API, Public, route
 from edge.endpoints.models import Model, show_model
+from edge.errors import UnknownModel
 
 
 async def get_model(model: FromPath[str], catalogue: NamedDependency[Catalogue]) -> Model:
@@ -20,4 +21,5 @@ endpoint = route(
     description="One model, by its `id` in the list: its tasks, and whether it runs now.",
     perspective=Public,
     services={API},
+    raises={UnknownModel},
 )

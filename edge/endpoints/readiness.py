@@ -32,4 +32,5 @@ endpoint = route(
     description="Whether this process can answer requests now; 503 while it cannot.",
     perspective=Infrastructure,
     services={INTERNAL},
+    raises={BrokerAway},
 )

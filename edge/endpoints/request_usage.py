@@ -5,6 +5,7 @@ from litestar.params import FromPath
 
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
+from edge.errors import UnknownRequest
 from edge.receipts import Receipts, RecordedRequest
 
 
@@ -25,4 +26,5 @@ endpoint = route(
     "and a signed receipt of all that. It is there a second or two after the answer.",
     perspective=Application,
     services={API},
+    raises={UnknownRequest},
 )

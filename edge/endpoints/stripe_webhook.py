@@ -8,6 +8,7 @@ from litestar.params import HeaderParameter
 
 from edge.asgi import read_body
 from edge.endpoint import WEBHOOKS, Public, route
+from edge.errors import BadSignature, BodyTooLarge, CompressedBody, NotStored
 from edge.examples import Example
 from edge.intake import Intake
 
@@ -36,5 +37,6 @@ endpoint = route(
     perspective=Public,  # the signature says who it is
     services={WEBHOOKS},
     status_code=202,
+    raises={BadSignature, BodyTooLarge, CompressedBody, NotStored},
     example=Example(body="$STRIPE_EVENT", headers={"Stripe-Signature": "$STRIPE_SIGNATURE"}),
 )

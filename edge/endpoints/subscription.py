@@ -5,6 +5,7 @@ from litestar.di import NamedDependency
 from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
+from edge.errors import NoSubscription
 from edge.examples import Example
 from edge.subscriptions import Subscription
 
@@ -28,5 +29,6 @@ endpoint = route(
     description="The account's subscription and its plan, as the ledger has them.",
     perspective=Application,
     services={API},
+    raises={NoSubscription},
     example=Example(after="post_subscription"),
 )

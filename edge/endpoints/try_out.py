@@ -17,5 +17,5 @@ endpoint = route(
     description="Every endpoint in Swagger UI, to be called from the browser.",
     perspective=Public,
     services={API},
-    media_type=HTML,
+    media_types=(HTML,),
 )

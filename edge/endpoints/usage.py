@@ -6,9 +6,9 @@ from litestar import Request, Response
 from litestar.di import NamedDependency
 
 from edge.auth import Caller
-from edge.endpoint import API, Application, route
+from edge.endpoint import API, JSON, Application, route
 from edge.examples import Example
-from edge.reports import Asked, UsagePage, answer
+from edge.reports import CSV, Asked, UsagePage, answer
 from ledger.db import Pool
 
 
@@ -30,5 +30,6 @@ endpoint = route(
     "task, key, status or meter. `Accept: text/csv` for a spreadsheet.",
     perspective=Application,
     services={API},
+    media_types=(JSON, CSV),
     example=Example(query={"bucket": "hour", "group_by": "model,task"}, needs=["REQUEST_ID"]),
 )

@@ -35,7 +35,8 @@ SELECT
     coalesce(sum(output_characters), 0)::bigint AS output_characters,
     coalesce(sum(device_ms), 0)::bigint AS device_ms,
     coalesce(sum(errors), 0)::bigint AS errors,
-    coalesce(sum(cost), 0)::bigint AS cost
+    coalesce(sum(cost), 0)::bigint AS cost,
+    coalesce(sum(translated_characters), 0)::bigint AS translated_characters
 FROM usage_totals
 WHERE account_id = $1
     AND hour >= $2::timestamptz - interval '59 min 59 s' AND hour < $3::timestamptz - interval '59 min 59 s';

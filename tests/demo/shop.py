@@ -44,11 +44,11 @@ only = ["embeddings"]
 
 
 @asynccontextmanager
-async def open_shop(home: Path) -> AsyncIterator[tuple[System, StandIn]]:
-    """Start both, and have each know the other."""
+async def open_shop(home: Path, plans: str = PLANS) -> AsyncIterator[tuple[System, StandIn]]:
+    """Start both, and have each know the other; `pro_monthly` and `pro_words` have a price."""
     home.mkdir(parents=True)
     (home / "models.toml").write_text(ECHO_ONLY)
-    (home / "shop.toml").write_text(PLANS)
+    (home / "shop.toml").write_text(plans)
     async with standing_in(clock=Clock(int(time.time()) - BEFORE_S)) as stripe:
         _stock(stripe)
         environment = {

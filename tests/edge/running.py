@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import httpx
 import uvicorn
@@ -16,6 +18,7 @@ from nats.aio.msg import Msg
 from consumers.outbox import Relay
 from deploy.local.ports import free_port
 from edge.app import create_app
+from edge.server import configure
 from edge.settings import Settings
 from events import broker, inference, models, streams
 from events.accounts import Account, ApiKey
@@ -44,10 +47,13 @@ class Edge(Struct, frozen=True, kw_only=True):
     key: ApiKey
     api_key: str
     nats: Client
+    tls: ssl.SSLContext | None = None  # that its callers take, if it is reached so
 
     def client(self, **headers: str) -> httpx.AsyncClient:
         auth = headers or {"Authorization": f"Bearer {self.api_key}"}
-        return httpx.AsyncClient(base_url=self.url, headers=auth, timeout=PATIENCE_S)
+        return httpx.AsyncClient(
+            base_url=self.url, headers=auth, timeout=PATIENCE_S, verify=self.tls or True
+        )
 
     async def stranger(self, ledger: Connection) -> str:
         """The Authorization header of somebody else."""
@@ -67,6 +73,7 @@ class Edge(Struct, frozen=True, kw_only=True):
         model: str = "rogue",
         task: str = "echo",
         languages: tuple[str, ...] = (),
+        translator: str = "",
     ) -> None:
         """Be a worker of `model`, answering with `handler`."""
 
@@ -75,7 +82,7 @@ class Edge(Struct, frozen=True, kw_only=True):
 
         await self.nats.subscribe(inference.subject(model, task), queue=WORKERS, cb=answer)
         await broker.settle(self.nats)
-        await self.announce(model=model, task=task, languages=languages)
+        await self.announce(model=model, task=task, languages=languages, translator=translator)
 
     async def announce(
         self,
@@ -83,10 +90,17 @@ class Edge(Struct, frozen=True, kw_only=True):
         model: str = "rogue",
         task: str = "echo",
         languages: tuple[str, ...] = (),
+        translator: str = "",
         hold_s: float = 60,
     ) -> None:
         announced = ModelAnnounced(
-            model=ModelDeclared(name=model, source="test:", tasks=(task,), languages=languages),
+            model=ModelDeclared(
+                name=model,
+                source="test:",
+                tasks=(task,),
+                languages=languages,
+                translator=translator,
+            ),
             worker_id=new_id(),
             until=time.time() + hold_s,
         )
@@ -116,6 +130,30 @@ async def _relay(nats: Client, database_url: str) -> None:
         await Relay(nats, pool).work(asyncio.Event())
 
 
+def _trusting(certificate: str) -> ssl.SSLContext | None:
+    """What callers take: the certificate of who signed lies beside it."""
+    if not certificate:
+        return None
+    return ssl.create_default_context(cafile=str(Path(certificate).with_name("ca.pem")))
+
+
+@asynccontextmanager
+async def serving(settings: Settings) -> AsyncIterator[int]:
+    """An edge in this process, and its port, until the block ends."""
+    port = free_port()
+    server = Server(configure(create_app(settings), settings, port=port, loop="auto"))
+    task = asyncio.create_task(server.serve())
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while not server.started and not task.done():
+                await asyncio.sleep(0.01)
+        yield port
+    finally:
+        server.should_exit = True
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
 @asynccontextmanager
 async def running(
     nats: Client, nats_url: str, database_url: str, ledger: Connection, **settings: object
@@ -135,34 +173,18 @@ async def running(
         publish_timeout_s=PATIENCE_S,
         failures_s=3_600.0,  # those who count events count answers
     )
-    port = free_port()
-    server = Server(
-        uvicorn.Config(
-            create_app(replace(defaults, **settings)),
-            port=port,
-            http="edge.http:Protocol",
-            ws="none",
-            lifespan="on",
-            log_config=None,
-            server_header=False,
-        )
-    )
-    serving = asyncio.create_task(server.serve())
     relays = asyncio.create_task(_relay(nats, database_url))
+    configured = replace(defaults, **settings)
     try:
-        async with asyncio.timeout(PATIENCE_S):
-            while not server.started and not serving.done():
-                await asyncio.sleep(0.01)
-        yield Edge(
-            url=f"http://127.0.0.1:{port}",
-            port=port,
-            account=account,
-            key=key,
-            api_key=plain,
-            nats=nats,
-        )
+        async with serving(configured) as port:
+            yield Edge(
+                url=f"{'https' if configured.tls_certificate else 'http'}://127.0.0.1:{port}",
+                port=port,
+                account=account,
+                key=key,
+                api_key=plain,
+                nats=nats,
+                tls=_trusting(configured.tls_certificate),
+            )
     finally:
         relays.cancel()
-        server.should_exit = True
-        with contextlib.suppress(asyncio.CancelledError):
-            await serving

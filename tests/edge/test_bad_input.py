@@ -106,6 +106,13 @@ ASKED = [
     ("question", {"context": "a"}, "question"),
     ("question", {"question": "a", "context": " "}, "context"),
     ("kw-kp-extraction", {"text": ["a"]}, "text"),
+    ("translation", {"text": "a"}, "target"),
+    ("translation", {"text": " ", "target": "en"}, "text"),
+    ("translation", {"text": "a", "target": "English"}, "target"),
+    ("translation", {"text": "a", "target": ""}, "target"),
+    ("translation", {"text": "a", "target": "en", "source": "../fr"}, "source"),
+    ("translation", {"text": "a", "target": "en", "source": "en"}, "target"),
+    ("translation", {"text": "a" * 100_001, "target": "en"}, "text"),
 ]
 
 
@@ -175,6 +182,7 @@ async def test_another_method_is_a_405(edge: Edge, subtests: pytest.Subtests) ->
                 response = await client.request(method, path)
                 assert response.status_code == 405
                 assert response.json()["code"] == "method_not_allowed"
+                assert "POST" in response.headers["allow"].split(", ")
 
 
 async def test_every_kind_of_bad_key_has_its_own_401(edge: Edge, ledger: Connection) -> None:

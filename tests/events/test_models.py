@@ -11,6 +11,13 @@ name = "echo"
 source = "echo:"
 tasks = ["echo"]
 """
+SPEAKER = """
+[[model]]
+name = "speaker"
+source = "echo:"
+tasks = ["translation"]
+languages = ["fr", "es"]
+"""
 
 
 def test_models_are_read_in_the_files_order(tmp_path: Path) -> None:
@@ -30,6 +37,10 @@ def test_models_are_read_in_the_files_order(tmp_path: Path) -> None:
         (GOOD.replace('name = "echo"', 'name = "a b"'), "name"),
         (GOOD + "limits.batch_tokens = 0", "batch_tokens"),
         (GOOD + 'languages = ["French"]', "languages"),
+        (GOOD + 'translator = "none"', "must say which `languages` it reads"),
+        (GOOD + 'languages = ["en"]\ntranslator = "none"', "'none' is no model"),
+        (GOOD + 'languages = ["en"]\ntranslator = "echo"', "'echo' is no model"),
+        (SPEAKER + GOOD + 'languages = ["en"]\ntranslator = "speaker"', "does not speak 'en'"),
         ("[[model]", "line 1"),
         ("", "model"),
     ],

@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from tests.system.system import System, running
+from tests.system.town import Town, a_town
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -24,3 +25,10 @@ async def client(system: System) -> AsyncIterator[httpx.AsyncClient]:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def town(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
+    """A running system with a Stripe behind it, for tests that make tenants of their own."""
+    async with a_town(tmp_path_factory.mktemp("town") / "home") as started:
+        yield started

@@ -207,7 +207,6 @@ async def fleet(
 ) -> AsyncIterator[Fleet]:
     """Edges until the block ends; `environment` is more of theirs."""
     environment = {
-        **environment,
         "TOLLGATE_NATS_URL": nats_url,
         "TOLLGATE_DATABASE_URL": database_url,
         "TOLLGATE_KEY_SECRET": KEY_SECRET,
@@ -217,6 +216,7 @@ async def fleet(
         "TOLLGATE_PUBLISH_TIMEOUT_S": "2",
         "TOLLGATE_DRAIN_S": "5",
         "TOLLGATE_FAILURES_S": "3600",
+        **environment,
     }
     worker = CountingWorker()
     async with AsyncExitStack() as stack:

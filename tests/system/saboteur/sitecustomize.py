@@ -97,6 +97,54 @@ def bill_only_whole_streams() -> None:
     Stream._last = last_of_whole  # type: ignore[method-assign]  # noqa: SLF001 - likewise
 
 
+def hasten_jobs() -> None:
+    """A killed edge's jobs come again soon: allowed, and it breaks nothing."""
+    from events import jobs  # noqa: PLC0415
+
+    jobs.SILENCE_S = 3.0  # type: ignore[misc]
+
+
+def dawdle_after_metering() -> None:
+    """The edge waits between usage event and answer: allowed, and a kill then repeats a job."""
+    from edge.metering import Meter  # noqa: PLC0415
+
+    hasten_jobs()
+    record = Meter.record
+
+    async def record_and_wait(meter: Meter, fact: Any, **options: Any) -> None:
+        await record(meter, fact, **options)
+        await moment()
+
+    Meter.record = record_and_wait  # type: ignore[assignment,method-assign]
+
+
+def bill_each_attempt() -> None:
+    """A job that is run again is metered under an id of its own."""
+    from edge.jobs.runner import Runner  # noqa: PLC0415
+    from events.ids import new_id  # noqa: PLC0415
+
+    dawdle_after_metering()
+
+    async def attempt(self: Runner, claim: Any) -> Any:
+        fresh = new_id()
+        return await self._run(claim.job, fresh, fresh)
+
+    Runner._attempt = attempt  # type: ignore[method-assign]  # noqa: SLF001 - there is no public way
+
+
+def acknowledge_jobs_first() -> None:
+    """The edge tells the broker that a job is finished, and then begins."""
+    from edge.jobs.runner import Runner  # noqa: PLC0415
+
+    handle = Runner._handle  # noqa: SLF001 - likewise
+
+    async def handle_acknowledged(self: Runner, message: Any, begun: Any) -> None:
+        await message.ack()
+        await handle(self, message, begun)
+
+    Runner._handle = handle_acknowledged  # type: ignore[method-assign]  # noqa: SLF001 - likewise
+
+
 def hang_in_the_model() -> None:
     """A worker's model never comes back."""
     from inference.models.echo import Echo  # noqa: PLC0415

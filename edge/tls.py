@@ -1,0 +1,96 @@
+"""Connections that are encrypted, from their first byte on."""
+
+import asyncio
+import ssl
+from contextlib import suppress
+from typing import Any
+
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from edge.connections import STATE, Connections
+from edge.errors import EdgeError
+from edge.http import LINGER_S, Protocol
+
+
+def open_connection(
+    config: Config,
+    server_state: ServerState,
+    app_state: dict[str, Any],
+    _loop: asyncio.AbstractEventLoop | None = None,
+) -> asyncio.Protocol:
+    """What uvicorn is to hand a new connection to."""
+    protocol = Protocol(config, server_state, app_state, _loop)
+    certificate = app_state[STATE].certificate
+    return Handshake(protocol, certificate.context) if certificate else protocol
+
+
+class Handshake(asyncio.Protocol):
+    """A connection until it is encrypted; then it is `protocol`'s.
+
+    uvicorn's own TLS shows a connection only after that: it would not be counted, and
+    could take a minute over it.
+    """
+
+    def __init__(self, protocol: Protocol, context: ssl.SSLContext) -> None:
+        self._protocol = protocol
+        self._context = context
+        self._open: Connections = protocol.app_state[STATE]
+        self._since = self._open.now
+        self._early = b""
+        self._lost = False
+        self._transport: Any = None
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - one that can do TLS
+        """Take a connection that just opened, if there is room."""
+        peer = transport.get_extra_info("peername")
+        try:
+            self._open.join(self, peer[0] if isinstance(peer, tuple) else "")
+        except EdgeError:  # in clear text it would be understood by nobody
+            transport.abort()
+            return
+        transport.pause_reading()  # what comes is for TLS
+        self._transport = transport
+        self._protocol.connections.add(self)  # type: ignore[arg-type] # it can be shut down, too
+        task = self._protocol.loop.create_task(self._shake_hands())
+        self._protocol.tasks.add(task)
+        task.add_done_callback(self._protocol.tasks.discard)
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what comes right behind the handshake."""
+        self._early += data
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Forget it."""
+        self._lost = True
+
+    def shutdown(self) -> None:
+        """Let go of it: there is no request yet."""
+        self._transport.abort()
+
+    def look(self, _: float) -> None:
+        """Nothing: the handshake has its own deadline."""
+
+    async def _shake_hands(self) -> None:
+        encrypted = None
+        try:
+            with suppress(OSError):  # ssl.SSLError and TimeoutError are such
+                encrypted = await self._protocol.loop.start_tls(
+                    self._transport,
+                    self,
+                    self._context,
+                    server_side=True,
+                    ssl_handshake_timeout=self._open.settings.head_s,
+                    ssl_shutdown_timeout=LINGER_S,
+                )
+        finally:
+            self._protocol.connections.discard(self)
+            if encrypted is None or self._lost:
+                self._open.leave(self)
+                self._transport.abort()
+        if encrypted is None or self._lost:
+            return
+        encrypted.set_protocol(self._protocol)
+        self._protocol.take_over(encrypted, self, self._since)
+        if self._early:
+            self._protocol.data_received(self._early)

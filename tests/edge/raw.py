@@ -1,0 +1,80 @@
+"""Bytes on a socket: what no HTTP client would send."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from msgspec import Struct
+
+from tests.waiting import PATIENCE_S
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Heard(Struct, frozen=True):
+    """What came back until the server hung up."""
+
+    status: int | None  # None where it said nothing
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@asynccontextmanager
+async def connected(port: int, tls: ssl.SSLContext | None = None) -> AsyncIterator[Streams]:
+    name = "localhost" if tls else None
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls, server_hostname=name)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def until_closed(reader: asyncio.StreamReader) -> Heard:
+    """All that is said before the server hangs up."""
+    heard = b""
+    with suppress(ConnectionResetError):
+        async with asyncio.timeout(PATIENCE_S):
+            while data := await reader.read(65_536):
+                heard += data
+    return _parsed(heard)
+
+
+async def one_answer(reader: asyncio.StreamReader) -> Heard:
+    """One answer on a connection that goes on."""
+    async with asyncio.timeout(PATIENCE_S):
+        head = await reader.readuntil(b"\r\n\r\n")
+        found = _parsed(head)
+        length = int(found.headers.get("content-length", 0))
+        return Heard(found.status, found.headers, await reader.readexactly(length))
+
+
+async def say(port: int, request: bytes) -> Heard:
+    """What is said to `request`, until the server hangs up."""
+    async with connected(port) as (reader, writer):
+        writer.write(request)
+        return await until_closed(reader)
+
+
+async def trickle(writer: asyncio.StreamWriter, data: bytes, every_s: float = 0.02) -> None:
+    """Send byte by byte."""
+    with suppress(ConnectionError):
+        for byte in data:
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(every_s)
+
+
+def _parsed(heard: bytes) -> Heard:
+    if not heard:
+        return Heard(None, {}, b"")
+    head, _, body = heard.partition(b"\r\n\r\n")
+    first, *lines = head.decode("latin-1").split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return Heard(int(first.split(" ")[1]), headers, body)

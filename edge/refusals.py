@@ -38,7 +38,13 @@ _BY_PERSPECTIVE: Final[Mapping[Perspective, Errors]] = {
     Perspective.APPLICATION: _KEY,
     Perspective.ADMIN: (errors.NotAdmin, errors.LedgerAway),
 }
-_BODY: Final = (errors.InvalidParameter, errors.BodyTooLarge, errors.CompressedBody)
+_BODY: Final = (
+    errors.InvalidParameter,
+    errors.MalformedJson,
+    errors.BodyTooLarge,
+    errors.CompressedBody,
+    errors.NulCharacter,
+)
 _INFERENCE: Final = (
     errors.MalformedJson,
     errors.InvalidParameter,
@@ -100,7 +106,7 @@ def refusals(
     for error in refused(endpoint, operation):
         found[error.status].add(error.code)
     # a model may refuse an input by a code of its own, in OpenAI's dialect with 400
-    named = found.keys() - ({400, 422} if endpoint.handler is None else set())
+    named = found.keys() - ({400, 422} if endpoint.asks is not None else set())
     return {
         str(status): _response(status, sorted(codes), headers, closed=status in named)
         for status, codes in sorted(found.items())
@@ -113,7 +119,7 @@ def refused(endpoint: Endpoint, operation: Mapping[str, Any]) -> set[type[EdgeEr
     found.update(_BY_PERSPECTIVE.get(endpoint.perspective, ()))
     if endpoint.dialect is not None:
         found.add(errors.Unsupported)
-    if endpoint.handler is None:
+    if endpoint.asks is not None:
         return found.union(_INFERENCE)
     if "requestBody" in operation:
         found.update(_BODY)

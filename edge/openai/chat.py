@@ -42,6 +42,7 @@ class ChatMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     role: Role
     content: Content | Annotated[list[TextPart], Meta(min_length=1, max_length=MAX_MESSAGES)]
     name: Refused = None
+    annotations: Refused = None
     tool_calls: Refused = None
     function_call: Refused = None
     refusal: Refused = None
@@ -98,7 +99,14 @@ _NOT_HONOURED: Final = NotHonoured(
     }
 )
 _NOT_HONOURED_OF_A_MESSAGE: Final = NotHonoured(
-    {"name": (), "tool_calls": ([],), "function_call": (), "refusal": (), "audio": ()}
+    {
+        "name": (),
+        "annotations": ([],),
+        "tool_calls": ([],),
+        "function_call": (),
+        "refusal": (),
+        "audio": (),
+    }
 )
 
 

@@ -9,6 +9,8 @@ from tests.bench.embeddings import measure_embeddings
 from tests.bench.fold import measure_fold
 from tests.bench.generation import measure_generation
 from tests.bench.gpu import measure_gpu
+from tests.bench.jobs import measure_jobs
+from tests.bench.malformed import measure_malformed
 from tests.bench.metering import measure_metering
 from tests.bench.mirror import measure_mirror
 from tests.bench.outage import measure_outage
@@ -36,8 +38,10 @@ asyncio.run(measure_intake())
 asyncio.run(measure_entitlements())
 asyncio.run(measure_reconciliation())
 asyncio.run(measure_mirror())
+asyncio.run(measure_jobs())
 asyncio.run(measure_streams())
 measure_questions()
 asyncio.run(measure_gpu())
 measure_classification()
 measure_sentiment()
+asyncio.run(measure_malformed())

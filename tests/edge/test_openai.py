@@ -175,6 +175,20 @@ async def test_what_asks_for_nothing_is_taken(edge: Edge, client: AsyncOpenAI) -
     assert rogue.asked[0]["max_tokens"] == 9
 
 
+async def test_an_answer_can_be_sent_back_as_it_came(edge: Edge, client: AsyncOpenAI) -> None:
+    rogue = await serve(edge, "chat")
+    answer = await client.chat.completions.create(model=MODEL, messages=HELLO)
+    message = answer.choices[0].message
+
+    # the second with all that might have been in it, as null
+    forms: Sequence[Any] = (message, message.model_dump())
+    for back in forms:
+        await client.chat.completions.create(model=MODEL, messages=[*HELLO, back, *HELLO])
+
+    for asked in rogue.asked[1:]:
+        assert asked["messages"][1] == {"role": "assistant", "content": "Hi there"}
+
+
 NOT_HONOURED: Sequence[tuple[dict[str, Any], str | None]] = [
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
     ({"response_format": {"type": "json_object"}}, "response_format"),

@@ -16,7 +16,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge import metrics, problem
-from edge.asgi import WHOLE, Answer, CallerGone, respond
+from edge.asgi import CALLER_GONE, WHOLE, Answer, CallerGone, respond
 from edge.connections import STATE, Connections
 from edge.cors import ENDPOINT as PREFLIGHT
 from edge.cors import Cors
@@ -40,7 +40,6 @@ POLICY: Final = (
 )
 _EMPTY: Final = frozenset({204, 304})  # statuses whose answers have no body
 NO_ENDPOINT: Final = "none"  # one label for all paths that lead nowhere: metrics stay bounded
-CALLER_GONE: Final = 499  # for the metrics; nobody hears it
 
 
 class Front:

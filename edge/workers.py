@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import Any, Final
 from uuid import UUID
@@ -62,10 +63,25 @@ class _NobodyThere(Exception):
 
 
 class Workers:
-    """Core NATS request-reply, with heartbeats: one inbox for all that this edge asks."""
+    """Core NATS request-reply, with heartbeats: one inbox for all that this edge asks.
 
-    def __init__(self, connection: Client, *, retry_s: float, max_waiting: int) -> None:
+    Args:
+        connection: To the broker.
+        retry_s: How long to go on asking where nothing was executed.
+        max_waiting: Requests that may wait for a model's workers to have room.
+        serving: How many workers a model has now.
+    """
+
+    def __init__(
+        self,
+        connection: Client,
+        *,
+        retry_s: float,
+        max_waiting: int,
+        serving: Callable[[str], int],
+    ) -> None:
         self._connection = connection
+        self._serving = serving
         self._retry_s = retry_s
         self._max_waiting = max_waiting
         self._rooms: dict[str, Room] = {}  # by model
@@ -180,7 +196,8 @@ class Workers:
     def _room(self, model: str) -> Room:
         room = self._rooms.get(model)
         if room is None:
-            room = self._rooms[model] = Room(model, holds=self._max_waiting)
+            workers = partial(self._serving, model)
+            room = self._rooms[model] = Room(model, holds=self._max_waiting, workers=workers)
         return room
 
     def _expect(self, request_id: UUID, number: str, room: Room) -> Incoming:

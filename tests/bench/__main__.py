@@ -18,6 +18,7 @@ from tests.bench.questions import measure_questions
 from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
 from tests.bench.sentiment import measure_sentiment
+from tests.bench.slow_clients import measure_slow_clients
 from tests.bench.streams import measure_streams
 from tests.bench.stripe import measure_reconciliation
 from tests.bench.translation import measure_translation
@@ -33,6 +34,7 @@ asyncio.run(measure_embeddings())
 asyncio.run(measure_workers())
 asyncio.run(measure_revocation())
 asyncio.run(measure_road())
+asyncio.run(measure_slow_clients())
 asyncio.run(measure_outage())
 asyncio.run(measure_metering())
 asyncio.run(measure_intake())

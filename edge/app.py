@@ -41,6 +41,7 @@ from edge.openapi import describe
 from edge.plans import RunningPlans
 from edge.receipts import Receipts
 from edge.reports import read_asked
+from edge.request import Request as EdgeRequest
 from edge.route import InferenceRoute
 from edge.settings import Settings
 from edge.tally import Tally
@@ -177,7 +178,6 @@ def create_app(settings: Settings) -> ASGIApp:
         "admission": admission,
         "catalogue": catalogue,
         "receipts": receipts,
-        "intake": intake,
         "jobs": jobs,
         "nats_client": client,
     }
@@ -202,6 +202,7 @@ def create_app(settings: Settings) -> ASGIApp:
         exception_handlers=EXCEPTIONS,
         openapi_config=OpenAPIConfig("Tollgate", "1", path="/litestar", render_plugins=[]),
         template_config=templates(settings.root_path),
+        request_class=EdgeRequest,
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )
@@ -217,6 +218,7 @@ def create_app(settings: Settings) -> ASGIApp:
     return Front(
         route,
         gate if frame.INTERNAL in services else None,
+        intake if frame.WEBHOOKS in services else None,
         app,
         cors=Cors(settings.cors_origins),
         connections=connections,

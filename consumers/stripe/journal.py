@@ -17,7 +17,7 @@ from ledger.stripe.objects import fold_objects
 log = structlog.get_logger()
 
 BATCH: Final = 200  # an event may weigh a hundred kilobytes
-LINGER_S: Final = 0.02  # somebody who has just paid waits for it
+LINGER_S: Final = 0.05  # somebody who has just paid waits for it
 
 
 def _decode(message: Msg) -> ReceivedEvent:

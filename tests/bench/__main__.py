@@ -10,6 +10,7 @@ from tests.bench.fold import measure_fold
 from tests.bench.generation import measure_generation
 from tests.bench.gpu import measure_gpu
 from tests.bench.jobs import measure_jobs
+from tests.bench.malformed import measure_malformed
 from tests.bench.metering import measure_metering
 from tests.bench.mirror import measure_mirror
 from tests.bench.outage import measure_outage
@@ -43,3 +44,4 @@ measure_questions()
 asyncio.run(measure_gpu())
 measure_classification()
 measure_sentiment()
+asyncio.run(measure_malformed())

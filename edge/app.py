@@ -19,6 +19,7 @@ from litestar.types import ASGIApp
 from edge import endpoint as frame
 from edge.accounts import Accounts
 from edge.admission import Admission
+from edge.admission.counters import Counters
 from edge.auth import Keys
 from edge.billing import Billing
 from edge.catalogue import Catalogue
@@ -41,6 +42,7 @@ from edge.openapi import describe
 from edge.plans import RunningPlans
 from edge.receipts import Receipts
 from edge.reports import read_asked
+from edge.request import Request as EdgeRequest
 from edge.route import InferenceRoute
 from edge.settings import Settings
 from edge.tally import Tally
@@ -107,7 +109,7 @@ def create_app(settings: Settings) -> ASGIApp:
     receipts = Receipts(
         pool, read_signing_keys(settings.receipt_keys), issuer=settings.receipt_issuer
     )
-    billing = Billing(settings, pool, plans)
+    billing = Billing(settings, pool, plans, Counters(client, direct))
     route = InferenceRoute(
         endpoints=endpoints,
         keys=keys,
@@ -177,7 +179,6 @@ def create_app(settings: Settings) -> ASGIApp:
         "admission": admission,
         "catalogue": catalogue,
         "receipts": receipts,
-        "intake": intake,
         "jobs": jobs,
         "nats_client": client,
     }
@@ -202,6 +203,7 @@ def create_app(settings: Settings) -> ASGIApp:
         exception_handlers=EXCEPTIONS,
         openapi_config=OpenAPIConfig("Tollgate", "1", path="/litestar", render_plugins=[]),
         template_config=templates(settings.root_path),
+        request_class=EdgeRequest,
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )
@@ -217,6 +219,7 @@ def create_app(settings: Settings) -> ASGIApp:
     return Front(
         route,
         gate if frame.INTERNAL in services else None,
+        intake if frame.WEBHOOKS in services else None,
         app,
         cors=Cors(settings.cors_origins),
         connections=connections,

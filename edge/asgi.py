@@ -16,6 +16,8 @@ JSON: Final = b"application/json"
 WHOLE: Final = "tollgate.whole"  # ASGI extensions of edge/http.py's
 GONE: Final = "tollgate.gone"
 
+CALLER_GONE: Final = 499  # for the metrics; nobody hears it
+
 
 class Answer(Struct, frozen=True):
     """A response that is no error."""

@@ -70,11 +70,17 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     task: Task | None = None  # an inference endpoint has a task,
     dialect: Dialect[Any] | None = None  # one of OpenAI's has its dialect, and any other a handler
     handler: Callable[..., Any] | None = None
+    operation: Mapping[str, Any] | None = None  # or, as OpenAPI has it, what `Front` answers itself
     status_code: int = 200
     raises: Collection[type[EdgeError]] = ()  # besides what the frame refuses
     media_types: Sequence[str] = (JSON,)  # of a success
     also: Mapping[int, str] = {}  # other successes, whose bodies are empty: what they mean
     example: Example | None = None  # of what to send; a task brings its own
+
+    @property
+    def asks_a_model(self) -> bool:
+        """Whether it is one of those that there are models for."""
+        return self.task is not None or self.dialect is not None
 
 
 def inference(
@@ -159,6 +165,45 @@ def route(
         raises=raises,
         media_types=media_types,
         also=also,
+        example=example,
+    )
+
+
+def raw(
+    name: str,
+    path: str,
+    operation: Mapping[str, Any],
+    *,
+    description: str,
+    perspective: Perspective,
+    services: Collection[Service],
+    status_code: int,
+    raises: Collection[type[EdgeError]],
+    example: Example,
+) -> Endpoint:
+    """Declare a POST that `edge.front.Front` answers itself, since Litestar would cost more.
+
+    Args:
+        name: What the metrics call it.
+        path: In full.
+        operation: What it takes and gives, as OpenAPI describes an operation.
+        description: As `route` has it, and so the rest.
+        perspective: On whose behalf.
+        services: The doors through which it is reachable.
+        status_code: Of a success.
+        raises: The errors that it answers with.
+        example: What to send.
+    """
+    return Endpoint(
+        name=name,
+        description=description,
+        perspective=perspective,
+        services=services,
+        path=path,
+        method="POST",
+        operation=operation,
+        status_code=status_code,
+        raises=raises,
         example=example,
     )
 

@@ -12,6 +12,7 @@ from litestar.exceptions import (
 )
 
 from edge import problem
+from edge.asgi import CALLER_GONE, CallerGone
 from edge.errors import (
     EdgeError,
     Internal,
@@ -84,6 +85,10 @@ def _unknown_account(request: Request[Any, Any, Any], error: UnknownAccount) -> 
     return _answer_error(request, NotFound(str(error)))
 
 
+def _gone(_: Request[Any, Any, Any], __: Exception) -> Response[None]:
+    return Response(None, status_code=CALLER_GONE)  # which nobody hears
+
+
 def _unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     log.error(
         "unforeseen",
@@ -95,6 +100,7 @@ def _unforeseen(request: Request[Any, Any, Any], error: Exception) -> Response[b
 
 
 EXCEPTIONS: Any = {
+    CallerGone: _gone,
     EdgeError: _answer_error,
     NotFoundException: _not_found,
     MethodNotAllowedException: _method_not_allowed,

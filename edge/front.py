@@ -1,8 +1,8 @@
 """The outermost layer: every request gets an id, every response carries it.
 
-Inference requests go straight to their route. Litestar 2.25 cannot route raw ASGI by
-path parameters, and its own kind of handler costs more than the rest of the road; all
-other requests are Litestar's.
+Inference requests and Stripe's events go straight to where they are answered. Litestar
+2.25 cannot route raw ASGI by path parameters, and its own kind of handler costs more than
+the rest of the road; all other requests are Litestar's.
 """
 
 import time
@@ -16,12 +16,15 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge import metrics, problem
-from edge.asgi import WHOLE, Answer, CallerGone, respond
+from edge.asgi import CALLER_GONE, WHOLE, Answer, CallerGone, respond
 from edge.connections import STATE, Connections
 from edge.cors import ENDPOINT as PREFLIGHT
 from edge.cors import Cors
 from edge.errors import EdgeError, Internal, NotFound
 from edge.gate import TASK, GateRoute, is_gate
+from edge.intake import NAME as INTAKE
+from edge.intake import PATH as INTAKE_PATH
+from edge.intake import Intake
 from edge.route import InferenceRoute
 from edge.stream import Stream
 from events.ids import new_id
@@ -40,7 +43,6 @@ POLICY: Final = (
 )
 _EMPTY: Final = frozenset({204, 304})  # statuses whose answers have no body
 NO_ENDPOINT: Final = "none"  # one label for all paths that lead nowhere: metrics stay bounded
-CALLER_GONE: Final = 499  # for the metrics; nobody hears it
 
 
 class Front:
@@ -50,6 +52,7 @@ class Front:
         self,
         route: InferenceRoute,
         gate: GateRoute | None,
+        intake: Intake | None,
         app: ASGIApp,
         *,
         cors: Cors,
@@ -57,6 +60,7 @@ class Front:
     ) -> None:
         self._route = route
         self._gate = gate
+        self._intake = intake
         self._app = app
         self._cors = cors
         self._connections = connections
@@ -76,6 +80,9 @@ class Front:
         elif dialect := self._route.dialect(scope["raw_path"]):
             endpoint = dialect.label
             answering = self._route.answer(dialect, request_id, scope, receive)
+            status = await _answer(answering, request_id, scope, receive, send, extra=extra)
+        elif self._intake is not None and scope["path"] == INTAKE_PATH:
+            endpoint, answering = INTAKE, self._intake.answer(scope, receive)
             status = await _answer(answering, request_id, scope, receive, send, extra=extra)
         elif self._gate is not None and is_gate(scope["raw_path"]):
             endpoint = TASK

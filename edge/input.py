@@ -36,6 +36,8 @@ def decode(read: Callable[[bytes], Value], body: bytes) -> Value:
     """
     try:
         value = read(body)
+        # the six bytes may also be a backslash and "u0000": only then is a closer look due
+        has_nul = rb"\u0000" in body and _has_nul(msgspec.to_builtins(value))
     except msgspec.ValidationError as error:
         raise invalid(error) from error
     except UnicodeDecodeError as error:
@@ -46,8 +48,7 @@ def decode(read: Callable[[bytes], Value], body: bytes) -> Value:
     except msgspec.DecodeError as error:
         message = f"send one JSON object in UTF-8: {error}"
         raise MalformedJson(message) from error
-    # the six bytes may also be a backslash and "u0000": only then is a closer look due
-    if rb"\u0000" in body and _has_nul(msgspec.to_builtins(value)):
+    if has_nul:
         raise NulCharacter("remove the NUL characters (U+0000) from the text")
     return value
 

@@ -5,6 +5,7 @@ is described here from its declarations. Errors have one shape whoever raises th
 so have one description.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -92,7 +93,19 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
             document["paths"][endpoint.path] = {"post": _inference(endpoint)}
         if endpoint.dialect is not None:
             document["paths"][endpoint.path] = {"post": _spoken(endpoint, endpoint.dialect)}
+        if endpoint.operation is not None:
+            operation = {**_begun(endpoint), **copy.deepcopy(dict(endpoint.operation))}
+            _settle(operation, endpoint)
+            document["paths"][endpoint.path] = {"post": operation}
     return document
+
+
+def _begun(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "operationId": endpoint.name,
+        "summary": endpoint.name.replace("_", " ").capitalize(),
+        "description": endpoint.description,
+    }
 
 
 def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
@@ -137,9 +150,7 @@ def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
         )
         given[sse.MEDIA_TYPE] = {"schema": {"description": description}}
     operation: dict[str, Any] = {
-        "operationId": endpoint.name,
-        "summary": endpoint.name.replace("_", " ").capitalize(),
-        "description": endpoint.description,
+        **_begun(endpoint),
         "requestBody": {
             "required": True,
             "content": {"application/json": content(dialect.takes, example=dialect.example)},
@@ -177,9 +188,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
     task = endpoint.task
     assert task is not None
     operation: dict[str, Any] = {
-        "operationId": endpoint.name,
-        "summary": endpoint.name.replace("_", " ").capitalize(),
-        "description": endpoint.description,
+        **_begun(endpoint),
         "parameters": [
             {
                 "name": "model",

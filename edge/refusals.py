@@ -38,7 +38,13 @@ _BY_PERSPECTIVE: Final[Mapping[Perspective, Errors]] = {
     Perspective.APPLICATION: _KEY,
     Perspective.ADMIN: (errors.NotAdmin, errors.LedgerAway),
 }
-_BODY: Final = (errors.InvalidParameter, errors.BodyTooLarge, errors.CompressedBody)
+_BODY: Final = (
+    errors.InvalidParameter,
+    errors.MalformedJson,
+    errors.BodyTooLarge,
+    errors.CompressedBody,
+    errors.NulCharacter,
+)
 _INFERENCE: Final = (
     errors.MalformedJson,
     errors.InvalidParameter,
@@ -100,7 +106,7 @@ def refusals(
     for error in refused(endpoint, operation):
         found[error.status].add(error.code)
     # a model may refuse an input by a code of its own, in OpenAI's dialect with 400
-    named = found.keys() - ({400, 422} if endpoint.handler is None else set())
+    named = found.keys() - ({400, 422} if endpoint.asks_a_model else set())
     return {
         str(status): _response(status, sorted(codes), headers, closed=status in named)
         for status, codes in sorted(found.items())
@@ -111,7 +117,7 @@ def refused(endpoint: Endpoint, operation: Mapping[str, Any]) -> set[type[EdgeEr
     """The errors that an operation may answer with."""
     found: set[type[EdgeError]] = {*_ALWAYS, *endpoint.raises}
     found.update(_BY_PERSPECTIVE.get(endpoint.perspective, ()))
-    if endpoint.handler is None:
+    if endpoint.asks_a_model:
         return found.union(_INFERENCE)
     if "requestBody" in operation:
         found.update(_BODY)

@@ -18,7 +18,7 @@ from ledger.db import Pool, acquire
 class NewAccount(Struct, frozen=True, forbid_unknown_fields=True):
     """Who it is for, and on which plan."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*\S[^\x00]*$")]
+    name: Annotated[str, Meta(min_length=1, max_length=200, pattern=r"\S")]
     plan: str = DEFAULT
 
 

@@ -15,13 +15,13 @@ from events.accounts import ApiKey
 from ledger.api_keys import create_key
 from ledger.db import Pool, acquire
 
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
 class NewKey(Struct, frozen=True, forbid_unknown_fields=True):
     """What the key is for, and until when."""
 
-    name: Annotated[str, Meta(max_length=200, pattern=r"^[^\x00]*$")] = ""
+    name: Annotated[str, Meta(max_length=200)] = ""
     scope: Annotated[tuple[Name, ...], Meta(max_length=100)] = ()  # models or tasks; none: all
     expires_at: Annotated[datetime, Meta(tz=True)] | None = None
 

@@ -12,6 +12,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from edge import metrics
 from edge.entry import NotWritten
 from edge.errors import BadReply, EdgeError, Internal, JobExpired, JobLost, WorkerGone
 from edge.jobs.outcome import answered, failed, is_hopeful
@@ -86,14 +87,20 @@ class Runner:
         async for messages in pull.batches():
             for message in messages:
                 begun = asyncio.Event()
-                task = tasks.create_task(self._handle(message, begun))
+                alive = tasks.create_task(_keep(message))
+                task = tasks.create_task(self._handle(message, begun, alive))
                 self._in_hand.add(task)
                 task.add_done_callback(self._in_hand.discard)
                 await begun.wait()
 
-    async def _handle(self, message: Msg, begun: asyncio.Event) -> None:
-        """See one job through; whatever happens, its message is settled."""
-        alive = asyncio.create_task(_keep(message))
+    async def _handle(self, message: Msg, begun: asyncio.Event, alive: asyncio.Task[None]) -> None:
+        """See one job through; whatever happens, its message is settled.
+
+        Args:
+            message: The job's.
+            begun: Set as soon as the next one may be taken.
+            alive: What keeps it from being handed out again; ended with it.
+        """
         delay_s: float | None = 1.0
         try:
             job = jobs.decode(message.data)
@@ -144,7 +151,7 @@ class Runner:
         result = failed(job, error) if error else answered(job, content, claim.request_id)
         result = await _finish(claim, result)
         await self._announce(job, result)
-        log.info("job_finished", job_id=str(job.id), status=result.http_code)
+        metrics.JOBS.labels(result.http_code).inc()
         return None
 
     async def _attempt(self, claim: Claim) -> bytes:

@@ -81,9 +81,9 @@ class StreamedInput(TaskInput, frozen=True):
     """Base of the inputs of tasks that can answer piece by piece."""
 
     stream: Annotated[
-        bool,
-        Meta(description="Answer with server-sent events, each a piece of the result."),
-    ] = False
+        bool | None,
+        Meta(description="Answer with server-sent events, each a piece of the result; false."),
+    ] = None
 
 
 class TaskResult(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

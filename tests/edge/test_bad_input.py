@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import product
 
 import pytest
@@ -17,7 +17,7 @@ from ledger import key_format
 from ledger.api_keys import create_key, revoke_key
 from ledger.db import Connection
 from tests.edge.running import ADMIN_TOKEN, KEY_SECRET, WEBHOOK_SECRET, Edge, answered, reply
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 MIB = 2**20
 
@@ -59,6 +59,64 @@ async def test_a_bad_body_is_refused(edge: Edge, subtests: pytest.Subtests) -> N
                     assert answer.headers["x-request-id"] == answer.json()["request_id"]
 
     assert await edge.metered() == 0
+
+
+OTHERS = [
+    (b"", 400, "invalid_parameter"),
+    (b"{", 400, "malformed_json"),
+    (b"[" * MIB, 400, "malformed_json"),
+    (b'{"monthly": ' + b"[" * 900 + b'"\\u0000"' + b"]" * 900 + b"}", 400, "malformed_json"),
+    (b'{"monthly": "\xff"}', 400, "malformed_json"),
+    (b'{"monthly": "\\ud800"}', 400, "malformed_json"),
+    (b'{"monthly": "\\u0000"}', 422, "nul_character"),
+    (b'{"\\u0000": 1}', 422, "nul_character"),
+    (b'{"monthly": 1}', 400, "invalid_parameter"),
+    (b'{"monthly": "1"}' + b" " * 11 * MIB, 413, "body_too_large"),
+]
+
+
+async def test_so_is_one_that_no_model_is_asked(edge: Edge, subtests: pytest.Subtests) -> None:
+    async with edge.client() as client:
+        for body, status, code in OTHERS:
+            with subtests.test(body=body[:20]):
+                whole = await client.put("/v1/budget", content=body)
+                streamed = await client.put("/v1/budget", content=_in_chunks(body))
+                for answer in (whole, streamed):
+                    assert (answer.status_code, answer.json()["code"]) == (status, code)
+        compressed = {"Content-Encoding": "gzip"}
+        answer = await client.put("/v1/budget", content=gzip.compress(b"{}"), headers=compressed)
+        assert (answer.status_code, answer.json()["code"]) == (415, "compressed_body")
+
+
+@pytest.mark.parametrize(
+    ("request_line", "endpoint"),
+    [
+        ("PUT /v1/budget", "put_budget"),
+        ("POST /webhooks/stripe", "receive_stripe_event"),
+    ],
+)
+async def test_who_leaves_before_the_end_of_a_body_is_no_fault_of_ours(
+    edge: Edge, request_line: str, endpoint: str
+) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    authorization = f"Authorization: Bearer {edge.api_key}"
+    head = f"{request_line} HTTP/1.1\r\nHost: x\r\n{authorization}\r\nContent-Length: 9\r\n\r\n"
+    writer.write(f"{head}{{".encode())
+    await writer.drain()
+    writer.close()
+    answered = f'tollgate_requests_total{{endpoint="{endpoint}",status='
+
+    async def counted() -> list[str]:
+        async with edge.client() as client:
+            lines = (await client.get("/metrics")).text.splitlines()
+        return [line for line in lines if line.startswith(answered)]
+
+    await until(lambda: _any(counted))
+    assert not [line for line in await counted() if 'status="5' in line]
+
+
+async def _any(find: Callable[[], Awaitable[list[str]]]) -> bool:
+    return any('status="499"' in line for line in await find())
 
 
 async def _in_chunks(body: bytes) -> AsyncIterator[bytes]:

@@ -13,6 +13,7 @@ from tests.bench.jobs import measure_jobs
 from tests.bench.malformed import measure_malformed
 from tests.bench.metering import measure_metering
 from tests.bench.mirror import measure_mirror
+from tests.bench.openai import measure_dialects, measure_openai
 from tests.bench.outage import measure_outage
 from tests.bench.questions import measure_questions
 from tests.bench.revocation import measure_revocation
@@ -35,6 +36,8 @@ asyncio.run(measure_workers())
 asyncio.run(measure_revocation())
 asyncio.run(measure_road())
 asyncio.run(measure_slow_clients())
+measure_dialects()
+asyncio.run(measure_openai())
 asyncio.run(measure_outage())
 asyncio.run(measure_metering())
 asyncio.run(measure_intake())

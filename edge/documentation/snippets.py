@@ -14,6 +14,7 @@ from msgspec import Struct
 from edge.documentation.variables import NAME, VARIABLES
 
 WIDTH: Final = 88
+TIMEOUT_S: Final = 300  # without a byte; `requests` would wait for ever, and fetch waits as long
 _PLAIN: Final = re.compile(r"[\w\s:/?&=.,%+;-]*")  # means itself between double quotes
 
 
@@ -52,7 +53,7 @@ def python(request: Request) -> str:
     elif request.body is not None:
         arguments.append(f"json={_literal(request.body, 4, _PYTHON)}")
     arguments += ["stream=True"] if request.answer == "stream" else []
-    arguments.append("timeout=60")
+    arguments.append(f"timeout={TIMEOUT_S}")
     calls = "".join(f"    {argument},\n" for argument in arguments)
     call = f"requests.{request.method.lower()}(\n{calls})"
     imports = "import json\nimport os\n" if request.answer == "json" else "import os\n"

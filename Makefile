@@ -9,6 +9,7 @@ BIN      := .venv/bin
 STAMP    := .venv/.installed
 POSTGRES := .venv/lib/tollgate-postgresql
 WEIGHTS  := .venv/lib/tollgate-models/SmolLM2-135M-Instruct
+APERTIUM := .venv/lib/tollgate-models/apertium
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -41,6 +42,8 @@ setup: $(STAMP) ## install everything into .venv; nothing if that is done
 	@test -d $(POSTGRES) || test -n "$$TOLLGATE_DATABASE_URL" || \
 		$(BIN)/python -m deploy.local.postgres install
 	@test -d $(WEIGHTS) || $(BIN)/python -m deploy.local.weights install
+	@test -d $(APERTIUM) || test -n "$$TOLLGATE_MODELS_FILE" || \
+		$(BIN)/python -m deploy.local.apertium install
 
 $(STAMP): pyproject.toml requirements.txt artifacts.txt | $(BIN)/pip
 	@echo '== installing the pinned dependencies: some minutes, the first time'

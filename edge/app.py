@@ -19,6 +19,7 @@ from litestar.types import ASGIApp
 from edge import endpoint as frame
 from edge.accounts import Accounts
 from edge.admission import Admission
+from edge.admission.counters import Counters
 from edge.auth import Keys
 from edge.billing import Billing
 from edge.catalogue import Catalogue
@@ -89,7 +90,12 @@ def create_app(settings: Settings) -> ASGIApp:
     catalogue = Catalogue(
         client, direct, read_models(Path(settings.models_file)) if settings.models_file else {}
     )
-    workers = Workers(client, retry_s=settings.retry_s, max_waiting=settings.max_waiting)
+    workers = Workers(
+        client,
+        retry_s=settings.retry_s,
+        max_waiting=settings.max_waiting,
+        serving=catalogue.serving,
+    )
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
     intake = Intake(
         client,
@@ -109,7 +115,7 @@ def create_app(settings: Settings) -> ASGIApp:
     receipts = Receipts(
         pool, read_signing_keys(settings.receipt_keys), issuer=settings.receipt_issuer
     )
-    billing = Billing(settings, pool, plans)
+    billing = Billing(settings, pool, plans, Counters(client, direct))
     route = InferenceRoute(
         endpoints=endpoints,
         keys=keys,

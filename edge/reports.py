@@ -15,10 +15,11 @@ from msgspec.structs import asdict, replace
 
 from edge.errors import InvalidParameter
 from events.plans import show_money
+from events.units import Quantity
 from ledger.db import Pool, acquire
 from ledger.errors import BadQuestion
 from ledger.questions import MAX_ROWS, Wanted, read_question, write_page
-from ledger.reports import QUANTITIES, Bucket, Latency, Quantity, Question, Row, report_usage
+from ledger.reports import QUANTITIES, Bucket, Latency, Question, Row, report_usage
 
 CSV: Final = "text/csv"
 METER: Final = "meter"  # a group of its own: a row for each quantity

@@ -18,7 +18,8 @@ from events.tasks.translated import TRANSLATED, Translated
 from events.tasks.translation import TranslationInput
 from events.usage import Quantities
 
-GROWTH: Final = 6  # a translation has at most this many times its text: from Chinese it is four
+GROWTH: Final = 4  # times its text's length, and SLACK, are the most that a translation has:
+SLACK: Final = 64  # prose becomes four times as long from Chinese, and a word of it seven times
 AT_ONCE: Final = 16  # texts of one request that are being translated
 
 
@@ -36,14 +37,15 @@ def most_translated(task: Task, value: Any) -> Quantities:  # noqa: ANN401 - the
     The model reads a translation, whose length nobody knows yet.
     """
     most = task.most(value)
-    brought = sum(map(len, TRANSLATED[task.name].brings(value)))
+    brought = TRANSLATED[task.name].brings(value)
+    slack = SLACK * len(brought)
     return replace(
         most,
-        input_tokens=GROWTH * most.input_tokens,
+        input_tokens=GROWTH * most.input_tokens + slack,
         # a language that writes no spaces seems to have few words
-        input_words=max(GROWTH * most.input_words, most.input_characters),
-        input_characters=GROWTH * most.input_characters,
-        translated_characters=brought + most.output_characters,
+        input_words=max(GROWTH * most.input_words, most.input_characters) + slack,
+        input_characters=GROWTH * most.input_characters + slack,
+        translated_characters=sum(map(len, brought)) + most.output_characters,
     )
 
 
@@ -159,7 +161,7 @@ def _asked(
         for unit in ("input_tokens", "input_words", "input_characters")
     ):
         raise InvalidInput(
-            f"the translation is more than {GROWTH} times as long as the text; "
-            "ask in the model's own language"
+            f"the translation is more than {GROWTH} times as long as the text, and {SLACK} "
+            "characters; ask in the model's own language"
         )
     return asked

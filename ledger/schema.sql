@@ -305,7 +305,10 @@ CREATE TABLE stripe_objects (
     ask_at timestamptz  -- unsettled: Stripe is to be asked, then or later; null: settled
 );
 CREATE INDEX stripe_objects_customer_type_idx ON stripe_objects (customer, type);
-CREATE INDEX stripe_objects_ask_at_idx ON stripe_objects (ask_at) WHERE ask_at IS NOT NULL;
+CREATE INDEX stripe_objects_type_ask_at_idx
+    ON stripe_objects (type, ask_at) WHERE ask_at IS NOT NULL;
+-- All of a type, page by page.
+CREATE INDEX stripe_objects_type_id_idx ON stripe_objects (type, id) WHERE NOT deleted;
 -- Customers that came before their accounts.
 CREATE INDEX stripe_objects_account_idx
 ON stripe_objects ((object #>> '{metadata,tollgate_account}'))
@@ -313,6 +316,9 @@ WHERE type = 'customer' AND NOT deleted;
 -- Invoices as their customers call them.
 CREATE INDEX stripe_objects_number_idx ON stripe_objects ((object ->> 'number'))
 WHERE type = 'invoice';
+
+-- What the sweep has seen of the list of Stripe's that it is at: what is not here is gone.
+CREATE UNLOGGED TABLE stripe_listed (id text PRIMARY KEY);
 
 -- Accounts that are customers at Stripe; of several subscriptions the one that counts: live
 -- before ended, then the newest.
@@ -330,7 +336,7 @@ LEFT JOIN LATERAL (
     ORDER BY
         deleted,
         object ->> 'status' IN ('canceled', 'incomplete', 'incomplete_expired'),
-        (object ->> 'created')::bigint DESC,
+        object -> 'created' DESC NULLS LAST,
         stripe_objects.id
     LIMIT 1
 ) AS subscription ON true
@@ -391,6 +397,9 @@ CREATE TABLE stripe_meter_events (
 );
 CREATE INDEX stripe_meter_events_open_idx
     ON stripe_meter_events (fate, hour) WHERE fate IN ('frozen', 'parked');
+-- What a customer's meters were told, for Stripe's sums and invoices of it.
+CREATE INDEX stripe_meter_events_customer_idx
+    ON stripe_meter_events (customer, event_name, hour);
 
 -- How far a restore is, which may be killed: what of an export is what at the new account.
 CREATE TABLE stripe_restored (

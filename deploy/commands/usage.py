@@ -12,14 +12,16 @@ from nats.aio.client import Client
 from consumers.verification import Verifier
 from deploy.commands.output import AsJson, print_json, show_table
 from deploy.commands.servers import ask_both, ask_ledger, stripe_if_known
+from deploy.commands.spans import span_of
 from deploy.errors import DeployError
 from events.audits import UsageAudited
 from events.plans import show_money
+from events.units import Quantity
 from ledger.accounts import list_accounts
 from ledger.ages import DEFAULT_DAYS
 from ledger.db import Connection
 from ledger.questions import MAX_ROWS, Wanted, read_question
-from ledger.reports import QUANTITIES, Bucket, Quantity, Report, Row, report_usage
+from ledger.reports import QUANTITIES, Bucket, Report, Row, report_usage
 from ledger.verification import HOUR, full_hour, rebuild_totals
 
 app = typer.Typer(help="Show what was used.", invoke_without_command=True)
@@ -100,7 +102,10 @@ def verify(
     ] = None,
     until: Annotated[datetime | None, typer.Option("--to")] = None,
     kept_days: Annotated[
-        float, typer.Option(help="For how long events are kept.", envvar=KEPT_DAYS)
+        float,
+        typer.Option(
+            parser=span_of, metavar="DAYS", help="For how long events are kept.", envvar=KEPT_DAYS
+        ),
     ] = DEFAULT_DAYS,
     ledger_only: Annotated[
         bool, typer.Option("--ledger-only", help="Do not read the stream as well, nor ask Stripe.")
@@ -145,7 +150,10 @@ def rebuild(
         datetime | None, typer.Option("--to", help="To the start of its hour; now, if not told.")
     ] = None,
     kept_days: Annotated[
-        float, typer.Option(help="For how long events are kept.", envvar=KEPT_DAYS)
+        float,
+        typer.Option(
+            parser=span_of, metavar="DAYS", help="For how long events are kept.", envvar=KEPT_DAYS
+        ),
     ] = DEFAULT_DAYS,
 ) -> None:
     """Add totals up anew from their events, while usage goes on."""

@@ -29,6 +29,7 @@ FR_EN = {
     "animaux": "animals",
     "bêtes": "animals",
     "argent": "money",
+    "病": "disease",
     "long": "x" * 100,
     "long long": "x" * 300,  # a sentiment's target has 256 characters
 }
@@ -122,6 +123,13 @@ async def test_a_french_text_is_answered_in_french_and_the_characters_are_counte
     )
     names = [part.split(";")[0] for part in answer.headers["server-timing"].split(", ")]
     assert names == ["tokenize", "queue", "compute", "translate", "edge"]
+
+
+async def test_a_character_may_become_a_word(edge: Edge) -> None:
+    await serving(edge, "summarization", {"summary_text": "disease"})
+    answer = await post(edge, "/v1/fr/english/summarization", {"text": "病"})
+
+    assert answer.json() == {"summary_text": "病"}
 
 
 async def test_who_writes_the_models_language_meets_no_translator(edge: Edge) -> None:

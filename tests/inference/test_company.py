@@ -105,7 +105,7 @@ def test_what_runs_beside_it_changes_no_answer(embeddings_model: SentenceEncoder
 def asked(number: int, texts: list[str]) -> tuple[str, list[Any]]:
     if number % 2:
         return "sentiment", [TASKS["sentiment"].takes(text=text) for text in texts]
-    return "embeddings", [EmbeddingsInput(sentences=texts[: 1 + number % 3])]
+    return "embeddings", [EmbeddingsInput(sentences=[*texts[: 1 + number % 3]])]
 
 
 @given(st.lists(st.integers(1, 300), min_size=2, max_size=60), st.data())

@@ -31,6 +31,9 @@ async def test_its_client_asks_and_understands(
     score = await call(MINILM, "semantic_similarity", [text, "The guard unlocked the door."])
     mood = await call(MINILM, "sentiment", "I love it!")
     labels = await call(MINILM, "classification", text, ["doors", "money"])
+    french = ["Le gardien a ouvert la porte.", ["portes", "argent"]]
+    own_labels = await call(MINILM, "classification", *french, lang="fra_Latn")
+    translated = await call("apertium", "translation", "El gato duerme.", "es", "en")
 
     assert tokens["tokens"][2]["lemma"] == "open"
     assert arcs["arcs"][1] == {
@@ -46,6 +49,8 @@ async def test_its_client_asks_and_understands(
     assert mood["scored_labels"][0]["label"] == "POSITIVE"
     assert labels["labels"][0] == "doors"
     assert labels["scores"][0] > labels["scores"][1]
+    assert own_labels["labels"][0] == "portes"
+    assert translated == {"translation_text": "The cat sleeps."}
 
 
 async def test_its_client_has_several_texts_as_it_knows_them(

@@ -220,6 +220,7 @@ async def test_models_lists_what_is_declared_and_what_runs(client: httpx.AsyncCl
         "all-MiniLM-L6-v2": True,
         "py3langid": True,
         "SmolLM2-135M-Instruct": True,
+        "apertium": True,
         "echo": True,
     }
 

@@ -89,7 +89,12 @@ def create_app(settings: Settings) -> ASGIApp:
     catalogue = Catalogue(
         client, direct, read_models(Path(settings.models_file)) if settings.models_file else {}
     )
-    workers = Workers(client, retry_s=settings.retry_s, max_waiting=settings.max_waiting)
+    workers = Workers(
+        client,
+        retry_s=settings.retry_s,
+        max_waiting=settings.max_waiting,
+        serving=catalogue.serving,
+    )
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
     intake = Intake(
         client,

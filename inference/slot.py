@@ -71,7 +71,9 @@ class Slot(Struct, eq=False):
 
     def give_up(self, *, now: float) -> Outcome:
         """What a request is told that is not finished and will not be."""
-        return self._ended("cancelled", now=now) if self.job.ask.stream else Expired()
+        if self.job.ask.stream:
+            return self._ended("cancelled", now=now)
+        return Expired(self.quantities) if self.compute_s else Expired()
 
     def _ended(self, reason: Literal["stop", "length", "cancelled"], *, now: float) -> Ended:
         times = timing(self.job, now=now, compute_s=self.compute_s)

@@ -190,14 +190,13 @@ class JobStore:
             UnknownJob: the account has none with this id.
             BrokerAway: nobody knows.
         """
-        # in this order: a job has its result before it leaves the queue
-        waiting = await self._subjects(jobs.filter_by(account_id, job_id))
         state, _ = await self._state(account_id, job_id)
-        if isinstance(state, Finished):
-            return state
-        if state is None and not waiting:
-            raise _unknown(job_id)
-        return None
+        if state is None and not await self._subjects(jobs.filter_by(account_id, job_id)):
+            # a job has its result before it leaves the queue: it may have done both meanwhile
+            state, _ = await self._state(account_id, job_id)
+            if state is None:
+                raise _unknown(job_id)
+        return state if isinstance(state, Finished) else None
 
     async def open(self, account_id: UUID) -> Sequence[OpenJob]:
         """An account's jobs that wait or run, the oldest first.

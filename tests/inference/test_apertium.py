@@ -122,6 +122,14 @@ def test_a_text_that_would_hold_up_all_others_is_refused(translator: Apertium) -
     assert refused.code == "too_many_words"
 
 
+def test_a_language_may_be_called_by_any_of_its_names(translator: Apertium) -> None:
+    for source, target in [("fra_Latn", "eng_Latn"), ("fra", "en"), ("fr", "eng")]:
+        said = translate(translator, "Le chat dort dans la maison.", source=source, target=target)
+        assert said == "The cat sleeps in the house."
+    same = "Le chat dort dans la maison."
+    assert translate(translator, same, source="fra_Latn", target="fr") == same
+
+
 def test_a_text_in_the_wanted_language_stays_as_it_is(translator: Apertium) -> None:
     assert translate(translator, "The cat sleeps in the house.", target="en").startswith("The cat")
 

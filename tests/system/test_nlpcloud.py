@@ -32,7 +32,7 @@ async def test_its_client_asks_and_understands(
     mood = await call(MINILM, "sentiment", "I love it!")
     labels = await call(MINILM, "classification", text, ["doors", "money"])
     french = ["Le gardien a ouvert la porte.", ["portes", "argent"]]
-    own_labels = await call(MINILM, "classification", *french, lang="fr")
+    own_labels = await call(MINILM, "classification", *french, lang="fra_Latn")
     translated = await call("apertium", "translation", "El gato duerme.", "es", "en")
 
     assert tokens["tokens"][2]["lemma"] == "open"

@@ -18,7 +18,7 @@ from events.tasks.task import read_texts
 from events.tasks.translation import TranslationInput, TranslationResult
 from inference.errors import InputRefused, ModelUnfit
 from inference.models import FOLDERS
-from inference.models.apertium.modes import Mode, find_modes
+from inference.models.apertium.modes import Mode, find_modes, plain
 from inference.models.apertium.pipe import Pipe
 from inference.models.model import Answer, Prepared
 
@@ -30,6 +30,8 @@ Route = Sequence[Mode]  # one after the other: where no mode goes all the way
 def load(where: str, declared: ModelDeclared) -> "Apertium":
     """Find the modes that lead from each declared language to the others.
 
+    Whether a language is called `fr`, `fra` or `fra_Latn` makes no difference.
+
     Args:
         where: The folder in which packages are unpacked, or the name of the one that
             `make setup` made; ``/`` for those that are installed on the system.
@@ -39,15 +41,15 @@ def load(where: str, declared: ModelDeclared) -> "Apertium":
         ModelUnfit: a language leads nowhere.
     """
     modes = find_modes(FOLDERS / where)  # an absolute path stays what it is
-    languages = declared.languages
+    languages = dict.fromkeys(map(plain, declared.languages))
     routes = {
         (source, target): route
         for source in languages
         for target in languages
-        if source != target and (route := _route(modes, source, target))
+        if (route := _route(modes, source, target)) is not None
     }
     for language in languages:
-        if not any(language == source for source, _ in routes):
+        if not any(language == source and route for (source, _), route in routes.items()):
             known = ", ".join(sorted({mode.source for mode in modes})) or "run `make setup`"
             raise ModelUnfit(
                 declared.name, f"{FOLDERS / where} has nothing from {language!r}: {known}"
@@ -60,7 +62,7 @@ def load(where: str, declared: ModelDeclared) -> "Apertium":
 
 
 def _route(modes: Sequence[Mode], source: str, target: str) -> Route | None:
-    """The shortest way, or one of them."""
+    """The shortest way, or one of them; from a language to itself none is needed."""
     found: dict[str, Route] = {source: ()}
     ahead = deque([source])
     while ahead:
@@ -97,10 +99,10 @@ class Apertium:
     def _prepare(self, value: TranslationInput) -> Prepared | InputRefused:
         if "\0" in value.text:
             return InputRefused("nul_character", "Remove the NUL characters.", param="text")
-        source = value.source or self._identifier.classify(value.text)[0]
-        route = () if source == value.target else self._routes.get((source, value.target))
+        source = plain(value.source or self._identifier.classify(value.text)[0])
+        route = self._routes.get((source, plain(value.target)))
         if route is None:
-            speaks = sorted(target for known, target in self._routes if known == source)
+            speaks = sorted(to for known, to in self._routes if known == source != to)
             known = sorted({known for known, _ in self._routes})
             return InputRefused(
                 "unsupported_language",

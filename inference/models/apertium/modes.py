@@ -55,13 +55,19 @@ class Mode(Struct, frozen=True):
     commands: Sequence[Sequence[str]]
 
 
+def plain(language: str) -> str:
+    """A language's code in ISO 639-1, where it has one, without its script: `fr` of `fra_Latn`."""
+    code = language.partition("_")[0]
+    return _ISO_639_1.get(code, code)
+
+
 def find_modes(root: Path) -> Sequence[Mode]:
     """The modes of the packages that lie below a folder, by name; none where there are none."""
     files = sorted((root / "usr/share/apertium/modes").glob("*.mode"))
     modes = []
     for file in files:
         if found := _MODE.match(file.stem):
-            source, target = (_ISO_639_1.get(code, code) for code in found.groups())
+            source, target = map(plain, found.groups())
             modes.append(Mode(file.stem, source, target, _commands(file.read_text(), root)))
     return modes
 

@@ -17,6 +17,7 @@ class Slot(Struct, eq=False):
     job: Job
     draft: Any = None  # the model's, from its first step on
     cancelled: bool = False
+    stalled: bool = False  # for want of memory, until it has gone on again
     rows: int = 0  # texts that are being written for it: it takes as many slots
     chunks: int = 0  # that were sent
     read: int = 0  # of these, that the reader took
@@ -33,6 +34,12 @@ class Slot(Struct, eq=False):
     def paused(self) -> bool:
         """Whether its reader is so far behind that it has to wait."""
         return self.chunks + self.rows - self.read > WINDOW  # a step may make one for each text
+
+    def stall(self) -> None:
+        """Wait for memory; what was only read can be read again, and leaves room meanwhile."""
+        self.stalled = True
+        if not self.quantities.output_tokens:
+            self.draft = None
 
     def hear(self, chunks: int, *, now: float) -> None:
         """Note that the reader has taken so many chunks."""

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict, astuple, replace
 
 from events.ids import new_id
-from events.meters import MeterUnit
-from events.plans import Unit
+from events.units import MeterUnit, Unit
 from events.usage import Quantities, UsageEvent, UsageVoided
 from ledger.db import Connection
 from ledger.errors import RefusedByLedger

@@ -168,7 +168,7 @@ class _Language(Struct, frozen=True):
     words: Mapping[Any, str]  # of None, True and False
     text: Any
     indent: int
-    bare_names: bool = False
+    bare_names: bool = False  # and spaces within braces
     trailing: str = ","
 
 
@@ -202,7 +202,8 @@ def _literal(value: Any, at: int, language: _Language, *, width: int = WIDTH) ->
     else:
         opening, closing = "[", "]"
         items = [_literal(item, inner, language, width=width) for item in value]
-    line = opening + ", ".join(items) + closing
+    space = " " if opening == "{" and items and language.bare_names else ""
+    line = opening + space + ", ".join(items) + space + closing
     if "\n" not in line and at + len(line) <= width:
         return line
     rows = f",\n{' ' * inner}".join(items)

@@ -23,8 +23,9 @@ help: ## show this
 up: setup ## run everything on this machine until Ctrl-C; PORT=8080 HOME_DIR=.tollgate
 	@exec $(BIN)/tollgate up --port $(PORT) --home $(HOME_DIR) $(ARGS)
 
+# much of a test is waiting for what breaks to be noticed: two at once take half as long
 test: setup ## run all tests, on real servers; ARGS='-k usage' for some of them
-	@exec $(BIN)/pytest $(ARGS)
+	@exec $(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 check: setup ## formatting, lint, types and the import contract
 	$(BIN)/ruff format --check .

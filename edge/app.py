@@ -35,6 +35,7 @@ from edge.gate import GateRoute, read_gates
 from edge.idempotency import Idempotency
 from edge.intake import Intake
 from edge.jobs.intake import Intake as JobIntake
+from edge.jobs.records import Records
 from edge.jobs.runner import Runner
 from edge.jobs.store import JobStore
 from edge.metering import Meter
@@ -89,7 +90,12 @@ def create_app(settings: Settings) -> ASGIApp:
     catalogue = Catalogue(
         client, direct, read_models(Path(settings.models_file)) if settings.models_file else {}
     )
-    workers = Workers(client, retry_s=settings.retry_s, max_waiting=settings.max_waiting)
+    workers = Workers(
+        client,
+        retry_s=settings.retry_s,
+        max_waiting=settings.max_waiting,
+        serving=catalogue.serving,
+    )
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
     intake = Intake(
         client,
@@ -97,9 +103,9 @@ def create_app(settings: Settings) -> ASGIApp:
         max_body_bytes=settings.max_body_bytes,
         patience_s=settings.publish_timeout_s,
     )
+    records = Records(client, direct)
     jobs = JobStore(
-        client,
-        direct,
+        records,
         patience_s=settings.publish_timeout_s,
         most_jobs=settings.open_jobs,
         most_bytes=settings.open_job_bytes,
@@ -124,7 +130,7 @@ def create_app(settings: Settings) -> ASGIApp:
         stream_s=settings.stream_s,
         max_body_bytes=settings.max_body_bytes,
     )
-    runner = Runner(client, jobs, route.run, at_once=settings.jobs_at_once)
+    runner = Runner(client, records, route.run, at_once=settings.jobs_at_once)
     connections = Connections(settings)
 
     @asynccontextmanager

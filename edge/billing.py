@@ -19,8 +19,8 @@ from litestar import Litestar
 from msgspec import Struct
 
 from edge.admission.counters import Counters
-from edge.asking import asking, understanding
-from edge.errors import AlreadySubscribed, InvalidInput, NoSubscription, RateLimited
+from edge.asking import ASKING, asking, understanding
+from edge.errors import AlreadySubscribed, BrokerAway, InvalidInput, NoSubscription, RateLimited
 from edge.plans import RunningPlans
 from edge.prices import Price, find_prices
 from edge.settings import Settings
@@ -36,6 +36,8 @@ from ledger.stripe.subscribers import Subscriber, count_attempt, find_subscriber
 
 CALLS_A_MINUTE: Final = 20  # of one account; each asks Stripe up to four things
 POLICY: Final = "billing"  # what such a refusal is called
+#: What may be raised where Stripe is asked on an account's behalf.
+ASKING_FOR: Final = (*ASKING, BrokerAway, RateLimited)
 
 
 class _Page(Struct, frozen=True):

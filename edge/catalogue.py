@@ -114,9 +114,12 @@ class Catalogue:
         Raises:
             UnknownModel: never declared.
         """
-        declared = self._declared(model)
+        return ModelState(self._declared(model), self.serving(model))
+
+    def serving(self, model: str) -> int:
+        """How many workers serve a model now; 0 where it was never declared."""
         now = self._clock()
-        return ModelState(declared, sum(until > now for until in self._holds[model].values()))
+        return sum(until > now for until in self._holds.get(model, {}).values())
 
     def _declared(self, model: str) -> ModelDeclared:
         declared = self._models.get(model)

@@ -78,9 +78,15 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     example: Example | None = None  # of what to send; a task brings its own
 
     @property
-    def asks_a_model(self) -> bool:
-        """Whether it is one of those that there are models for."""
-        return self.task is not None or self.dialect is not None
+    def asks(self) -> Task | None:
+        """The task that models are asked for, in whatever dialect."""
+        return self.task if self.dialect is None else self.dialect.task
+
+    @property
+    def streams(self) -> bool:
+        """Whether its answer can be had piece by piece."""
+        spoken = self.task if self.dialect is None else self.dialect
+        return spoken is not None and spoken.piece is not None
 
 
 def inference(

@@ -10,14 +10,15 @@ from msgspec import NODEFAULT, Struct
 class Example(Struct, frozen=True, kw_only=True):
     """What to send to an endpoint.
 
-    Texts may name variables of `edge/documentation/variables.py`, as ``$ACCOUNT_ID``. A
-    parameter of the path always stands for the variable of its name.
+    Texts may name variables of `edge/documentation/variables.py`, as ``$ACCOUNT_ID``.
     """
 
     body: Struct | str | None = None  # a text goes as it is, anything else as JSON
+    path: Mapping[str, str] = {}  # the variables that parameters stand for, if not of their names
     query: Mapping[str, str] = {}
     headers: Mapping[str, str] = {}
     after: str = ""  # the endpoint whose example has to be sent first
+    unless: Mapping[int, str] = {}  # answers that may come instead, and when
     needs: Sequence[str] = ()  # variables to set first, though the request does not name them
 
 

@@ -106,7 +106,7 @@ def refusals(
     for error in refused(endpoint, operation):
         found[error.status].add(error.code)
     # a model may refuse an input by a code of its own, in OpenAI's dialect with 400
-    named = found.keys() - ({400, 422} if endpoint.asks_a_model else set())
+    named = found.keys() - ({400, 422} if endpoint.asks is not None else set())
     return {
         str(status): _response(status, sorted(codes), headers, closed=status in named)
         for status, codes in sorted(found.items())
@@ -117,7 +117,9 @@ def refused(endpoint: Endpoint, operation: Mapping[str, Any]) -> set[type[EdgeEr
     """The errors that an operation may answer with."""
     found: set[type[EdgeError]] = {*_ALWAYS, *endpoint.raises}
     found.update(_BY_PERSPECTIVE.get(endpoint.perspective, ()))
-    if endpoint.asks_a_model:
+    if endpoint.dialect is not None:
+        found.add(errors.Unsupported)
+    if endpoint.asks is not None:
         return found.union(_INFERENCE)
     if "requestBody" in operation:
         found.update(_BODY)

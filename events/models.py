@@ -44,7 +44,7 @@ RESERVED: Final = frozenset(
 )  # first path segments under /v1 that mean something else
 
 
-class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Limits(Struct, frozen=True, kw_only=True):
     """How much of a model's device one batch, and one queue, may take."""
 
     batch_tokens: Annotated[int, Meta(ge=1)] = 16_384  # padded, per forward pass
@@ -55,8 +55,12 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gpu_memory: Annotated[float, Meta(gt=0, le=1)] = 0.9  # share that the worker's process may take
 
 
-class ModelDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One ``[[model]]`` of the models file."""
+class ModelDeclared(Struct, frozen=True, kw_only=True):
+    """One ``[[model]]`` of the models file.
+
+    In the file an unknown field is a slip of the pen, and refused. On the wire it is one that
+    a newer worker has, and left alone: else its models were gone until every edge is new.
+    """
 
     name: ModelName
     source: str  # kind:where, read by inference/models
@@ -76,7 +80,19 @@ class ModelAnnounced(Struct, frozen=True, kw_only=True):
     until: float  # Unix seconds; the past, once the worker leaves
 
 
-class _File(Struct, frozen=True, forbid_unknown_fields=True):
+class _StrictLimits(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """As they are written in the file."""
+
+
+class _StrictModel(ModelDeclared, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    limits: _StrictLimits = _StrictLimits()
+
+
+class _StrictFile(Struct, frozen=True, forbid_unknown_fields=True):
+    model: list[_StrictModel]
+
+
+class _File(Struct, frozen=True):
     model: list[ModelDeclared]
 
 
@@ -110,7 +126,9 @@ def read_models(path: Path) -> Mapping[str, ModelDeclared]:
         BadModelsFile: it is missing, is not TOML, or a model is wrong or doubled.
     """
     try:
-        models = msgspec.convert(tomllib.loads(path.read_text()), _File).model
+        written = tomllib.loads(path.read_text())
+        msgspec.convert(written, _StrictFile)
+        models = msgspec.convert(written, _File).model
     except OSError as error:
         raise BadModelsFile(path, error.strerror or str(error)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:

@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from deploy.commands.output import AsJson, print_json, show
 from deploy.commands.servers import ask_ledger
+from deploy.commands.spans import span_of
 from deploy.environment import environment_for_commands, read_settings
 from deploy.errors import DeployError
 from edge.settings import Secret
@@ -46,7 +47,9 @@ def create(
     scope: Annotated[
         list[str] | None, typer.Option(help="A model or task it is good for; again for more.")
     ] = None,
-    days: Annotated[float | None, typer.Option(min=0, help="Until it expires.")] = None,
+    days: Annotated[
+        float | None, typer.Option(parser=span_of, metavar="DAYS", help="Until it expires.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make an API key for an account. It is shown this once."""
@@ -71,7 +74,10 @@ def rotate(
     key_id: str,
     *,
     overlap_hours: Annotated[
-        float, typer.Option(min=0, help="For how long the old key goes on working.")
+        float,
+        typer.Option(
+            parser=span_of, metavar="HOURS", help="For how long the old key goes on working."
+        ),
     ] = 24.0,
     as_json: AsJson = False,
 ) -> None:

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from consumers.verification import Verifier
 from deploy.commands.output import AsJson, print_json, show_table
 from deploy.commands.servers import ask_both, ask_ledger, stripe_if_known
+from deploy.commands.spans import span_of
 from deploy.errors import DeployError
 from events.audits import UsageAudited
 from events.plans import show_money
@@ -101,7 +102,10 @@ def verify(
     ] = None,
     until: Annotated[datetime | None, typer.Option("--to")] = None,
     kept_days: Annotated[
-        float, typer.Option(help="For how long events are kept.", envvar=KEPT_DAYS)
+        float,
+        typer.Option(
+            parser=span_of, metavar="DAYS", help="For how long events are kept.", envvar=KEPT_DAYS
+        ),
     ] = DEFAULT_DAYS,
     ledger_only: Annotated[
         bool, typer.Option("--ledger-only", help="Do not read the stream as well, nor ask Stripe.")
@@ -146,7 +150,10 @@ def rebuild(
         datetime | None, typer.Option("--to", help="To the start of its hour; now, if not told.")
     ] = None,
     kept_days: Annotated[
-        float, typer.Option(help="For how long events are kept.", envvar=KEPT_DAYS)
+        float,
+        typer.Option(
+            parser=span_of, metavar="DAYS", help="For how long events are kept.", envvar=KEPT_DAYS
+        ),
     ] = DEFAULT_DAYS,
 ) -> None:
     """Add totals up anew from their events, while usage goes on."""

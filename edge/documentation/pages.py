@@ -16,8 +16,10 @@ from edge.documentation.snippets import Request, curl, javascript, python
 from edge.documentation.variables import Variable, needed
 from edge.endpoint import JSON, Endpoint, Perspective
 from edge.groups import GROUPS, group_of
+from edge.native import StreamEnd
 from events.usage import Quantities
 
+NO_MODEL: Final = "MODEL"  # to be put in by the reader, where none does a task
 FIRST: Final = "entities"  # is shown first, where a model does it: it is quick, and easy to check
 LANGUAGES: Final[Mapping[str, Callable[[Request], str]]] = {
     "curl": curl,
@@ -70,10 +72,10 @@ class Pages:
             )
             for group in GROUPS
         ]
-        asked = [one for one in self._endpoints.values() if one.name in place.models]
+        asked = [one for one in self._endpoints.values() if one.task and one.name in place.models]
         asked.sort(key=lambda one: one.name != FIRST)
         first = asked[0] if asked else None
-        streamed = next((one for one in asked if _streams(one)), None)
+        streamed = next((one for one in asked if one.streams), None)
         return {
             "groups": [(group, entries) for group, entries in groups if entries],
             "before": _before(place, needed("$TOLLGATE_URL $TOLLGATE_KEY")),
@@ -113,20 +115,27 @@ class Pages:
             "before": _before(place, variables_of(endpoint, request)),
             "after": self._endpoints.get(example.after) if example else None,
             "examples": self.shown(endpoint, place),
-            "model_missing": endpoint.task is not None and name not in place.models,
+            "unless": example.unless if example else {},
+            "model_missing": self._model(endpoint, place) == NO_MODEL,
             "answer": ANSWERS.get(name),
             "status": endpoint.status_code,
             "gives": tables(_schema(success), self._schemas),
+            "others": [
+                (status, response["description"], tables(_schema(response), self._schemas))
+                for status, response in operation["responses"].items()
+                if status.startswith("2") and status != str(endpoint.status_code)
+            ],
             "piece": _piece(endpoint, self._schemas),
             "mistakes": mistakes(endpoint, operation),
             "task": endpoint.task,
+            "dialect": endpoint.dialect,
             "metered": _metered(endpoint),
         }
 
     def shown(self, endpoint: Endpoint, place: Place) -> Sequence[Shown]:
         """An endpoint's examples: the plain one, and one of a stream where it can."""
         kinds = [("Request", self.kind(endpoint))]
-        if _streams(endpoint):
+        if endpoint.streams:
             kinds.append(("As a stream", "stream"))
         return [
             Shown(
@@ -146,7 +155,13 @@ class Pages:
         return "json" if JSON in success.get("content", {}) else "text"
 
     def _request(self, endpoint: Endpoint, place: Place, kind: str) -> Request:
-        return request_of(endpoint, answer=kind, model=place.models.get(endpoint.name, "MODEL"))
+        return request_of(endpoint, answer=kind, model=self._model(endpoint, place))
+
+    def _model(self, endpoint: Endpoint, place: Place) -> str:
+        """The one to ask; any, where none is asked for a task."""
+        if endpoint.asks is not None:
+            return place.models.get(endpoint.asks.name, NO_MODEL)
+        return next(iter(place.models.values()), NO_MODEL)
 
     def _entry(self, endpoint: Endpoint) -> Context:
         return {
@@ -180,21 +195,19 @@ def _schema(of: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _streams(endpoint: Endpoint) -> bool:
-    return endpoint.task is not None and endpoint.task.piece is not None
-
-
-def _piece(endpoint: Endpoint, schemas: Mapping[str, Any]) -> Any:  # noqa: ANN401 - tables, or None
-    if endpoint.task is None or endpoint.task.piece is None:
-        return None
-    names = (endpoint.task.piece.__name__, "StreamEnd")
-    return tables({"anyOf": [{"$ref": f"/{name}"} for name in names]}, schemas)
+def _piece(endpoint: Endpoint, schemas: Mapping[str, Any]) -> Any:  # noqa: ANN401 - tables
+    types: list[type] = []
+    if endpoint.dialect is not None and endpoint.dialect.piece is not None:
+        types = [endpoint.dialect.piece]
+    if endpoint.task is not None and endpoint.task.piece is not None:
+        types = [endpoint.task.piece, StreamEnd]
+    return tables({"anyOf": [{"$ref": f"/{one.__name__}"} for one in types]}, schemas)
 
 
 def _metered(endpoint: Endpoint) -> Sequence[str]:
     """The quantities that an answer is metered by; none where it is free."""
-    if endpoint.task is None:
+    if endpoint.asks is None:
         return ()
-    most: Quantities = endpoint.task.most(endpoint.task.example)
+    most: Quantities = endpoint.asks.most(endpoint.asks.example)
     used = [name for name in most.__struct_fields__ if getattr(most, name)]
     return [*used, "device_ms"]

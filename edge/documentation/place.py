@@ -28,5 +28,5 @@ async def read_place(
     for state in sorted(catalogue.states(), key=lambda state: not state.workers):
         for task in state.model.tasks:
             models.setdefault(task, state.model.name)
-    root = settings.root_path.rstrip("/")
-    return Place(f"{request.url.scheme}://{request.url.netloc}{root}", models)
+    here = f"{request.url.scheme}://{request.url.netloc}{settings.root_path}"
+    return Place((settings.public_url or here).rstrip("/"), models)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 from edge.documentation.snippets import Request
@@ -26,14 +26,12 @@ def request_of(endpoint: Endpoint, *, answer: str, model: str = "") -> Request:
         model: That is to be asked, where one is.
     """
     example = endpoint.example or Example()
-    body = said(endpoint.task.example) if endpoint.task is not None else said(example.body)
-    if endpoint.task is not None and answer == "stream":
-        body = {**body, "stream": True}
-    path = PARAMETER.sub(lambda found: _value(found[1], model), endpoint.path)
+    path = PARAMETER.sub(lambda found: _value(found[1], example, model), endpoint.path)
     query = "?" + urlencode(example.query, safe="$,:") if example.query else ""
     headers = dict(example.headers)
     if authorization := _AUTHORIZATION.get(endpoint.perspective):
         headers = {"Authorization": authorization, **headers}
+    body = _body(endpoint, example, model, stream=answer == "stream")
     if body is not None:
         headers["Content-Type"] = "application/json"
     return Request(
@@ -52,5 +50,16 @@ def variables_of(endpoint: Endpoint, request: Request) -> Sequence[Variable]:
     return needed("\n".join(["$TOLLGATE_URL", *needs, *said]))
 
 
-def _value(parameter: str, model: str) -> str:
-    return quote(model, safe="") if parameter == "model" else f"${parameter.upper()}"
+def _body(endpoint: Endpoint, example: Example, model: str, *, stream: bool) -> Any:  # noqa: ANN401 - JSON
+    streamed = {"stream": True} if stream else {}
+    if endpoint.dialect is not None:
+        return {**said(endpoint.dialect.example), "model": model, **streamed}
+    if endpoint.task is not None:
+        return {**said(endpoint.task.example), **streamed}
+    return said(example.body)
+
+
+def _value(parameter: str, example: Example, model: str) -> str:
+    if parameter == "model":
+        return quote(model, safe="")
+    return f"${example.path.get(parameter, parameter.upper())}"

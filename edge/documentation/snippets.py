@@ -14,6 +14,7 @@ from msgspec import Struct
 from edge.documentation.variables import NAME, VARIABLES
 
 WIDTH: Final = 88
+TIMEOUT_S: Final = 300  # without a byte; `requests` would wait for ever, and fetch waits as long
 _PLAIN: Final = re.compile(r"[\w\s:/?&=.,%+;-]*")  # means itself between double quotes
 
 
@@ -52,7 +53,7 @@ def python(request: Request) -> str:
     elif request.body is not None:
         arguments.append(f"json={_literal(request.body, 4, _PYTHON)}")
     arguments += ["stream=True"] if request.answer == "stream" else []
-    arguments.append("timeout=60")
+    arguments.append(f"timeout={TIMEOUT_S}")
     calls = "".join(f"    {argument},\n" for argument in arguments)
     call = f"requests.{request.method.lower()}(\n{calls})"
     imports = "import json\nimport os\n" if request.answer == "json" else "import os\n"
@@ -168,7 +169,7 @@ class _Language(Struct, frozen=True):
     words: Mapping[Any, str]  # of None, True and False
     text: Any
     indent: int
-    bare_names: bool = False
+    bare_names: bool = False  # and spaces within braces
     trailing: str = ","
 
 
@@ -202,7 +203,8 @@ def _literal(value: Any, at: int, language: _Language, *, width: int = WIDTH) ->
     else:
         opening, closing = "[", "]"
         items = [_literal(item, inner, language, width=width) for item in value]
-    line = opening + ", ".join(items) + closing
+    space = " " if opening == "{" and items and language.bare_names else ""
+    line = opening + space + ", ".join(items) + space + closing
     if "\n" not in line and at + len(line) <= width:
         return line
     rows = f",\n{' ' * inner}".join(items)

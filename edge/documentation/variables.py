@@ -78,6 +78,24 @@ VARIABLES: Final[Mapping[str, Variable]] = {
             f"{_KEY} 2> /dev/null; do sleep 0.2; done",
         ),
         Variable(
+            "JOB_ID",
+            "The last part of the URL that an asynchronous request is answered with. This asks the "
+            "model `echo`, and waits until there is a result.",
+            "export JOB_ID=$("
+            + _posting("/v1/async/echo/echo", '{"text": "hello"}', _KEY)
+            + " | sed 's/.*jobs.//; s/\".*//')\n"
+            + "until curl -sSf -o /dev/null -w '%{http_code}' "
+            + f'"$TOLLGATE_URL/v1/jobs/$JOB_ID" {_KEY} | grep -q 200; do sleep 0.2; done',
+        ),
+        Variable(
+            "NEW_JOB_ID",
+            "The last part of the URL that an asynchronous request is answered with. This asks the "
+            "model `echo`, which may have answered before you read this.",
+            "export NEW_JOB_ID=$("
+            + _posting("/v1/async/echo/echo", '{"text": "hello"}', _KEY)
+            + " | sed 's/.*jobs.//; s/\".*//')",
+        ),
+        Variable(
             "CUSTOMER_ID",
             "A customer's id at Stripe, as its dashboard shows it.",
             "export CUSTOMER_ID=cus_...",

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from edge.asking import ASKING
 from edge.auth import Caller
-from edge.billing import Billing
+from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Application, route
 from edge.errors import NoSubscription
 from edge.examples import Example
@@ -36,6 +35,6 @@ endpoint = route(
     "at once.",
     perspective=Application,
     services={API},
-    raises={*ASKING, NoSubscription},
+    raises={*ASKING_FOR, NoSubscription},
     example=Example(after="post_subscription"),
 )

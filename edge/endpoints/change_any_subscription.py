@@ -5,8 +5,7 @@ from uuid import UUID
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from edge.asking import ASKING
-from edge.billing import Billing
+from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Admin, route
 from edge.errors import InvalidInput, NoSubscription
 from edge.examples import Example
@@ -37,7 +36,7 @@ endpoint = route(
     "its period.",
     perspective=Admin,
     services={API},
-    raises={*ASKING, InvalidInput, NoSubscription},
+    raises={*ASKING_FOR, InvalidInput, NoSubscription},
     example=Example(
         body=SubscriptionChanges(cancel_at_period_end=False), after="post_any_subscription"
     ),

@@ -15,9 +15,10 @@ from nats.aio.msg import Msg
 from edge import metrics
 from edge.entry import NotWritten
 from edge.errors import BadReply, EdgeError, Internal, JobExpired, JobLost, WorkerGone
+from edge.jobs.claim import Claim, begin
 from edge.jobs.outcome import answered, failed, is_hopeful
 from edge.jobs.places import Places
-from edge.jobs.store import Claim, JobStore
+from edge.jobs.records import Records
 from events import jobs
 from events.ids import new_id
 from events.jobs import Finished, Job, Lane
@@ -39,15 +40,15 @@ class Runner:
 
     Args:
         connection: Connected, or on its way back.
-        store: What is known of jobs.
+        records: What the broker has of jobs.
         run: Answers a job, admitted under the second argument's request id and metered
             under the third's; raises an `EdgeError` where it is not answered, nor billed.
         at_once: How many jobs.
     """
 
-    def __init__(self, connection: Client, store: JobStore, run: Run, *, at_once: int) -> None:
+    def __init__(self, connection: Client, records: Records, run: Run, *, at_once: int) -> None:
         self._connection = connection
-        self._store = store
+        self._records = records
         self._run = run
         self._places = Places(at_once)
         self._at_once = at_once
@@ -130,7 +131,7 @@ class Runner:
         Raises:
             NotWritten, EdgeError: it is not known what became of it; it goes on as it was.
         """
-        claim = await self._store.claim(job)
+        claim = await begin(self._records, job)
         if isinstance(claim, Finished):
             await self._announce(job, claim)  # whoever finished it may not have come to that
             return None

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Final
 from msgspec import Meta, Struct
 
 from edge.errors import InvalidInput, Unsupported
-from events.tasks.task import MAX_CHARACTERS, Text, Tokens
+from events.tasks.task import MAX_CHARACTERS, Tokens, UnionText, require_words
 from events.tasks.writing import MaxTokens, Seed, Several, StopText, StopTexts, Temperature, TopP
 
 Refused = Annotated[Any, Meta(description="Not supported: null, or what stands for its absence.")]
 #: A text, several, the ids of one's tokens, or those of several.
 TextOrTokens = Annotated[
-    Text | list[Text | int | Tokens], Meta(description="Ids are of the model's own tokens.")
+    UnionText | list[UnionText | int | Tokens],
+    Meta(description="Ids are of the model's own tokens."),
 ]
 Noted = Annotated[str | None, Meta(description="Taken; no answer depends on it.")]
 
@@ -111,7 +112,7 @@ def prompts_of(given: str | list[Any], param: str, *, at_most: int) -> list[Any]
         InvalidInput: there is nothing in it, too much, or single tokens among texts.
     """
     if isinstance(given, str):
-        return [given]
+        given = [given]
     if not given:
         raise InvalidInput(f"`{param}` is empty; send some text", param=param)
     single = sum(isinstance(one, int) for one in given)
@@ -123,6 +124,10 @@ def prompts_of(given: str | list[Any], param: str, *, at_most: int) -> list[Any]
     prompts = [given] if single else given
     if len(prompts) > at_most or (single and single > MAX_CHARACTERS):
         raise InvalidInput(f"`{param}` is too long; send at most {at_most} at a time", param=param)
+    try:
+        require_words(prompts, param)
+    except ValueError as error:
+        raise InvalidInput(str(error), param=param) from error
     return prompts
 
 

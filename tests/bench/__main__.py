@@ -13,11 +13,13 @@ from tests.bench.jobs import measure_jobs
 from tests.bench.malformed import measure_malformed
 from tests.bench.metering import measure_metering
 from tests.bench.mirror import measure_mirror
+from tests.bench.openai import measure_dialects, measure_openai
 from tests.bench.outage import measure_outage
 from tests.bench.questions import measure_questions
 from tests.bench.revocation import measure_revocation
 from tests.bench.road import measure_road
 from tests.bench.sentiment import measure_sentiment
+from tests.bench.slow_clients import measure_slow_clients
 from tests.bench.streams import measure_streams
 from tests.bench.stripe import measure_reconciliation
 from tests.bench.translation import measure_translation
@@ -33,6 +35,9 @@ asyncio.run(measure_embeddings())
 asyncio.run(measure_workers())
 asyncio.run(measure_revocation())
 asyncio.run(measure_road())
+asyncio.run(measure_slow_clients())
+measure_dialects()
+asyncio.run(measure_openai())
 asyncio.run(measure_outage())
 asyncio.run(measure_metering())
 asyncio.run(measure_intake())

@@ -93,8 +93,7 @@ async def test_signed_nonsense_is_parked_and_the_rest_journaled(pipeline: Pipeli
 async def test_what_is_of_another_mode_or_account_changes_nothing(pipeline: Pipeline) -> None:
     await deliver(pipeline, a_body("evt_1"))
     foreign = [
-        a_body("evt_2", created=1_700_000_001, email="test").replace(b"}", b"}", 1)[:-1]
-        + b', "livemode": false}',
+        a_body("evt_2", created=1_700_000_001, email="test")[:-1] + b', "livemode": false}',
         a_body("evt_3", created=1_700_000_002)[:-1] + b', "account": "acct_1"}',
     ]
     live = a_body("evt_4", created=1_700_000_003, email="live")[:-1] + b', "livemode": true}'
@@ -104,7 +103,7 @@ async def test_what_is_of_another_mode_or_account_changes_nothing(pipeline: Pipe
     async with pipeline.consuming(stripe_api_key="rk_live_1", **settings):
         await pipeline.until_settled(streams.STRIPE)
 
-    assert [message.data for message in await pipeline.parked()] == foreign
+    assert sorted(message.data for message in await pipeline.parked()) == foreign
     events = await pipeline.ledger.fetch("SELECT id FROM stripe_events ORDER BY id")
     assert [row["id"] for row in events] == ["evt_1", "evt_4"]
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from base64 import b64encode
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -99,3 +100,12 @@ def test_keys_that_cannot_be_had_are_said_so(where: str) -> None:
     assert status == 1
     assert errors.startswith(f"tollgate: {where}: ")
     assert errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("days", ["nan", "inf", "-1", "1e9", "soon", ""])
+@pytest.mark.parametrize("command", ["usage verify --kept-days", "keys create x --days"])
+def test_days_that_no_time_has_are_misuse(command: str, days: str) -> None:
+    status, _, errors = tollgate(*command.replace(" x ", f" {uuid4()} ").split(), days)
+
+    assert status == 2
+    assert errors.startswith("tollgate: ")

@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import AsyncIterator
 from html import unescape
+from html.parser import HTMLParser
 from typing import Any
 
 import httpx
@@ -65,8 +66,39 @@ async def test_every_endpoint_has_a_page_that_says_what_its_schema_says(
         assert f'href="/docs/{endpoint.name}"' in index
         assert group_of(endpoint) in text
         assert "<script" not in page.text
+        assert not _Shape(page.text).wrong
         for name in _named(document, endpoint.name):
             assert f"<code>{name}</code>" in text, (endpoint.name, name)
+
+
+class _Shape(HTMLParser):
+    """What of a page's markup is not closed in order, and ids that are there twice."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.wrong: list[str] = []
+        self._open: list[str] = []
+        self._ids: set[str] = set()
+        self.feed(page)
+        self.wrong += self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in {"br", "link", "meta"}:
+            self._open.append(tag)
+        if id_ := dict(attrs).get("id"):
+            self.wrong += [id_] if id_ in self._ids else []
+            self._ids.add(id_)
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self._open or self._open.pop() != tag:
+            self.wrong.append(tag)
+
+
+def test_markup_that_is_wrong_is_found() -> None:
+    """The control."""
+    assert not _Shape('<p id="a">one<br>two</p>').wrong
+    for wrong in ("<p>", "<p><b></p></b>", '<p id="a"></p><p id="a"></p>'):
+        assert _Shape(wrong).wrong
 
 
 def _named(document: Any, operation_id: str) -> set[str]:

@@ -453,6 +453,8 @@ NO_COMPLETION: Sequence[dict[str, Any]] = [
     {"prompt": [-1]},
     {"prompt": [[]]},
     {"prompt": ""},
+    {"prompt": " "},
+    {"prompt": ["a", "\n"]},
     {"prompt": ["a"] * 65},
     {"echo": True},
     {"best_of": 2},

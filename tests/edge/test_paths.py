@@ -155,3 +155,14 @@ async def test_a_custom_model_is_asked_by_its_number(edge: Edge) -> None:
         for path in ("/v1/custom_model/7/echo", "/v1/gpu/en/custom_model/7/echo"):
             answer = await client.post(path, json={"text": "hello"})
             assert answer.status_code == 200, answer.text
+
+
+async def test_control_an_answer_that_leaves_in_two_pieces_is_found(
+    writes: list[bytes], client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.front._is_whole", lambda *_: False)
+    await client.get("/v1/models")
+    writes.clear()
+    await client.get("/v1/models")
+
+    assert len(writes) == 2

@@ -16,7 +16,7 @@ from edge.documentation import answers
 from edge.documentation.answers import RecordedAnswer
 from edge.endpoint import HTML
 from tests.examples.page import Page
-from tests.examples.places import ENDPOINTS, PLANS, stock
+from tests.examples.places import ENDPOINTS, PLANS, answerable, stock
 from tests.examples.recorder import Passed, recording
 from tests.examples.running import Ran, Reader
 from tests.stripe.app import KEY
@@ -58,8 +58,10 @@ async def record() -> None:
             async with running(home, environment=environment) as system:
                 with recording(system.url) as recorder:
                     reader = Reader(system.url, system.admin_token, recorder, place, own)
+                    async with system.client() as client:
+                        names = await answerable(client)
                     pages = await reader.pages(
-                        name for name, one in ENDPOINTS.items() if HTML not in one.media_types
+                        name for name in names if HTML not in ENDPOINTS[name].media_types
                     )
                     ran = await reader.run([_by_curl(page) for page in pages])
     FILE.write_text(_written(ran))
@@ -73,7 +75,8 @@ def _by_curl(page: Page) -> Page:
 def _written(ran: Sequence[Ran]) -> str:
     found = {}
     for one in sorted(ran, key=lambda ran: ran.snippet.page):
-        assert not one.failed, (one.snippet.page, one.failed, one.output)
+        example = ENDPOINTS[one.snippet.page].example
+        assert not one.failed or (example and example.unless), (one.snippet.page, one.output)
         (passed,) = one.passed
         found[one.snippet.page] = msgspec.to_builtins(_recorded(passed))
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"

@@ -7,6 +7,7 @@ from typing import Any
 import jsonschema_rs
 
 from tests.examples.page import Snippet
+from tests.examples.places import ENDPOINTS
 from tests.examples.running import Ran
 
 JSON = "application/json"
@@ -40,6 +41,9 @@ class Documented:
         return self._misfit(content.get(JSON, {}).get("schema", {}), body)
 
     def _of(self, ran: Ran) -> Iterator[str]:
+        example = ENDPOINTS[ran.snippet.page].example
+        if example and any(passed.status in example.unless for passed in ran.passed):
+            return
         if ran.failed:
             yield f"it failed: {ran.failed}\n{ran.output}"
         if len(ran.passed) != 1:
@@ -74,7 +78,7 @@ class Documented:
     def _of_stream(self, body: str, output: str) -> Iterator[str]:
         if output.split() != body.split():
             yield f"it printed {output[-400:]!r}"
-        if "event: end\n" not in body:
+        if "event: end\n" not in body and not body.endswith("data: [DONE]\n\n"):
             yield f"its stream has no end: {body[-400:]!r}"
 
     def _success(self, name: str, status: int) -> Mapping[str, Any]:

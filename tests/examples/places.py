@@ -1,9 +1,11 @@
 """Where examples are run: beside a stand-in of Stripe's those that ask Stripe, the others not."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
+
+import httpx
 
 from edge.endpoint import Endpoint, Service, declared
 from edge.errors import BillingNotConfigured
@@ -35,6 +37,13 @@ def asks_stripe(endpoint: Endpoint) -> bool:
     after = endpoint.example.after if endpoint.example else ""
     asked = [endpoint, *([ENDPOINTS[after]] if after else [])]
     return any(BillingNotConfigured in one.raises for one in asked)
+
+
+async def answerable(client: httpx.AsyncClient) -> Sequence[str]:
+    """The endpoints that have somebody to answer: those that ask no model, or one that is there."""
+    models = (await client.get("/v1/models")).json()["data"]
+    tasks = {task for model in models for task in model["tasks"]}
+    return [name for name, one in ENDPOINTS.items() if one.asks is None or one.asks.name in tasks]
 
 
 def stock(stripe: StandIn) -> Mapping[str, str]:

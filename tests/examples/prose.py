@@ -14,7 +14,7 @@ _BLOCK: Final = re.compile(
     r"^```(?P<language>\w*)\n(?P<text>.*?)^```$",
     re.DOTALL | re.MULTILINE,
 )
-_COMMAND: Final = re.compile(r"^\$ (.*(?:\\\n.*)*)", re.MULTILINE)
+_COMMAND: Final = re.compile(r"^\$ ((?:.*\\\n)*.*)", re.MULTILINE)
 
 
 class Block(Struct, frozen=True):

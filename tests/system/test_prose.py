@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge.documentation.variables import needed
+from edge.documentation.variables import VARIABLES, needed
 from tests.examples.prose import LOCAL, ROOT, Block, blocks, documents
 from tests.examples.recorder import Recorder, recording
 from tests.system.system import System
@@ -44,7 +44,9 @@ async def _run(block: Block, system: System, recorder: Recorder, folder: Path) -
         if not (folder / name).exists():
             (folder / name).symlink_to(what)
     url = recorder.url(str(block).replace("/", "-"))
-    text = block.text.replace(LOCAL, url).replace("tg_...", system.api_key)
+    typed = block.text.replace(LOCAL, url).replace("tg_...", system.api_key)
+    # a variable of ours has another value here than in the document
+    text = "\n".join(line for line in typed.splitlines() if line.partition("=")[0] not in VARIABLES)
     before = [variable.shell for variable in needed(text) if not variable.own]
     process = await asyncio.create_subprocess_exec(
         "/bin/sh",

@@ -9,11 +9,12 @@ BIN      := .venv/bin
 STAMP    := .venv/.installed
 POSTGRES := .venv/lib/tollgate-postgresql
 WEIGHTS  := .venv/lib/tollgate-models/SmolLM2-135M-Instruct
+APERTIUM := .venv/lib/tollgate-models/apertium
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up test check bench demo-billing asyncapi lock clean
+.PHONY: help setup up test check bench demo-billing asyncapi examples lock clean
 
 help: ## show this
 	@echo 'make TARGET, where TARGET is one of'
@@ -22,8 +23,9 @@ help: ## show this
 up: setup ## run everything on this machine until Ctrl-C; PORT=8080 HOME_DIR=.tollgate
 	@exec $(BIN)/tollgate up --port $(PORT) --home $(HOME_DIR) $(ARGS)
 
+# much of a test is waiting for what breaks to be noticed: two at once take half as long
 test: setup ## run all tests, on real servers; ARGS='-k usage' for some of them
-	@exec $(BIN)/pytest $(ARGS)
+	@exec $(BIN)/pytest --numprocesses=2 --dist=loadfile $(ARGS)
 
 check: setup ## formatting, lint, types and the import contract
 	$(BIN)/ruff format --check .
@@ -41,6 +43,8 @@ setup: $(STAMP) ## install everything into .venv; nothing if that is done
 	@test -d $(POSTGRES) || test -n "$$TOLLGATE_DATABASE_URL" || \
 		$(BIN)/python -m deploy.local.postgres install
 	@test -d $(WEIGHTS) || $(BIN)/python -m deploy.local.weights install
+	@test -d $(APERTIUM) || test -n "$$TOLLGATE_MODELS_FILE" || \
+		$(BIN)/python -m deploy.local.apertium install
 
 $(STAMP): pyproject.toml requirements.txt artifacts.txt | $(BIN)/pip
 	@echo '== installing the pinned dependencies: some minutes, the first time'
@@ -65,6 +69,9 @@ $(BIN)/pip:
 asyncapi: setup ## write docs/asyncapi.json anew, after a change of events
 	$(BIN)/tollgate asyncapi > docs/asyncapi.json.new
 	mv docs/asyncapi.json.new docs/asyncapi.json
+
+examples: setup ## ask a running system all examples of the documentation anew, and keep its answers
+	@exec $(BIN)/python -m tests.examples
 
 lock: setup ## resolve pyproject.toml anew and write requirements.txt
 	$(BIN)/python -m deploy.local.pins > requirements.txt.new

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import structlog
-from nats.aio.client import Client
 from nats.errors import Error
 
 from consumers import metrics
@@ -35,7 +34,7 @@ from events.plans_file import PlansFile
 from events.pull import Pull
 from ledger.ages import Retention
 from ledger.db import Pool, create_pool
-from ledger.stripe.api import StripeApi
+from ledger.stripe.api import StripeApi, livemode
 from ledger.stripe.passes import POLL, SWEEP
 
 log = structlog.get_logger()
@@ -49,7 +48,7 @@ class App:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._plans = PlansFile(Path(settings.plans_file) if settings.plans_file else None)
-        self._connection = Client()
+        self._connection = broker.EncryptingClient()
         self._pulls: list[Pull] = []
         self._stopping = asyncio.Event()
 
@@ -74,9 +73,10 @@ class App:
 
     async def _work(self) -> None:
         poster = Poster(inside=self._settings.webhooks_inside)
+        journal = stripe_journal(self._plans, live=livemode(self._settings.stripe_api_key))
         consumers: list[Consumer[Any]] = [
             *[USAGE_FOLD] * self._settings.usage_workers,
-            *[stripe_journal(self._plans)] * self._settings.stripe_workers,
+            *[journal] * self._settings.stripe_workers,
             *[budget_webhooks(poster)] * WORKERS,
             *[job_webhooks(poster)] * WORKERS,
         ]

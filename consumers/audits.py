@@ -7,15 +7,14 @@ from typing import Final
 
 import structlog
 from nats.aio.client import Client
-from nats.errors import Error
 
 from consumers import metrics
+from consumers.keeping import keep_doing
 from consumers.pause import pause
 from consumers.verification import Verifier
 from events import audits
 from events.audits import UsageAudited
 from ledger.db import Pool, acquire, only_one
-from ledger.errors import LedgerUnavailable
 from ledger.stripe.api import StripeApi
 
 log = structlog.get_logger()
@@ -74,10 +73,10 @@ async def keep_audited(
     stripe: StripeApi | None,
 ) -> None:
     """Do so until `stop`, beginning soon after the start."""
+
+    async def work() -> float:
+        await audit(nats, pool, kept, stripe)
+        return every_s
+
     await pause(stop, min(every_s, STARTED_S))
-    while not stop.is_set():
-        try:
-            await audit(nats, pool, kept, stripe)
-        except (LedgerUnavailable, Error, OSError, TimeoutError) as error:
-            log.warning("usage_not_audited", error=repr(error))
-        await pause(stop, every_s)
+    await keep_doing("usage_audit", work, stop, retry_s=every_s)

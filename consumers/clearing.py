@@ -4,15 +4,11 @@ import asyncio
 import time
 from typing import Final
 
-import nats.errors
-import structlog
 from nats.aio.client import Client
 
-from consumers.pause import pause
+from consumers.keeping import keep_doing
 from events import counters
 from events.streams import QUOTAS
-
-log = structlog.get_logger()
 
 EVERY_S: Final = 3_600.0
 
@@ -30,9 +26,9 @@ async def clear_passed(connection: Client, now_ms: int) -> None:
 
 async def keep_clear(connection: Client, stop: asyncio.Event) -> None:
     """Do so every hour until `stop`; two at once do no harm."""
-    while not stop.is_set():
-        try:
-            await clear_passed(connection, int(time.time() * 1_000))
-        except (nats.errors.Error, OSError, TimeoutError) as error:
-            log.warning("counters_not_cleared", error=repr(error))
-        await pause(stop, EVERY_S)
+
+    async def work() -> float:
+        await clear_passed(connection, int(time.time() * 1_000))
+        return EVERY_S
+
+    await keep_doing("counters_clearing", work, stop, retry_s=EVERY_S)

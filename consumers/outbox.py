@@ -3,16 +3,12 @@
 import asyncio
 from typing import Final
 
-import nats.errors
-import structlog
 from nats.aio.client import Client
 
+from consumers.keeping import keep_doing
 from consumers.pause import pause
 from ledger import outbox
 from ledger.db import Connection, Pool, acquire, only_one
-from ledger.errors import LedgerUnavailable
-
-log = structlog.get_logger()
 
 PUBLISH_S: Final = 2.0
 BATCH: Final = 200
@@ -32,18 +28,15 @@ class Relay:
 
     async def work(self, stop: asyncio.Event) -> None:
         """Relay until `stop`; PostgreSQL and NATS may be away for a while."""
-        while not stop.is_set():
-            try:
-                # two could publish two words on one account the wrong way round
-                async with (
-                    acquire(self._pool) as connection,
-                    only_one(connection, "outbox") as ours,
-                ):
-                    if ours:
-                        await self._relay(connection, stop)
-            except (LedgerUnavailable, nats.errors.Error, OSError, TimeoutError) as error:
-                log.warning("outbox_waits", error=repr(error))
-            await pause(stop, RETRY_S)
+
+        async def take_place() -> float:
+            # two could publish two words on one account the wrong way round
+            async with acquire(self._pool) as connection, only_one(connection, "outbox") as ours:
+                if ours:
+                    await self._relay(connection, stop)
+            return RETRY_S
+
+        await keep_doing("outbox", take_place, stop, retry_s=RETRY_S)
 
     async def _relay(self, connection: Connection, stop: asyncio.Event) -> None:
         told = asyncio.Event()

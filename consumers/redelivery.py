@@ -28,7 +28,8 @@ REASON: Final = "Tollgate-Reason"
 SUBJECT: Final = "Tollgate-Subject"
 SEQUENCE: Final = "Tollgate-Stream-Sequence"
 
-_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+#: What reading a message may raise that will never be read.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, Undeliverable)
 
 T = TypeVar("T")
 Write = Callable[[Sequence[T]], Awaitable[None]]
@@ -110,7 +111,7 @@ def _read(
     for message in messages:
         try:
             readable.append((message, decode(message)))
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             bad.append((message, str(error)))
     return readable, bad
 

@@ -4,15 +4,13 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Final
 
-import asyncpg
 import structlog
 
-from consumers.pause import pause
+from consumers.keeping import keep_doing
 from ledger.ages import Retention
 from ledger.db import Pool, acquire
 from ledger.editions import find_edition
-from ledger.errors import LedgerError
-from ledger.retention import BATCH, drop_passed
+from ledger.retention import BATCH, drop_meter_events, drop_passed
 
 log = structlog.get_logger()
 
@@ -22,19 +20,21 @@ BETWEEN_S: Final = 0.1  # two batches: the fold comes first
 
 async def keep_retention(pool: Pool, retention: Retention, stop: asyncio.Event) -> None:
     """Do so every hour until `stop`; where TimescaleDB has policies they do it."""
-    while not stop.is_set():
-        try:
-            dropped = await _drop(pool, retention)
-        except (LedgerError, asyncpg.PostgresError) as error:  # the tables may not be there yet
-            log.warning("usage_not_dropped", error=repr(error))
-            dropped = 0
-        await pause(stop, BETWEEN_S if dropped >= BATCH else EVERY_S)
+
+    async def work() -> float:
+        return BETWEEN_S if await _drop(pool, retention) >= BATCH else EVERY_S
+
+    # the tables may not be there yet
+    await keep_doing("usage_retention", work, stop, retry_s=EVERY_S)
 
 
 async def _drop(pool: Pool, retention: Retention) -> int:
     async with acquire(pool) as connection:
         edition = await find_edition(connection)
         dropped = await drop_passed(connection, edition, retention, datetime.now(UTC))
+        told = await drop_meter_events(connection, datetime.now(UTC))
     if dropped:
         log.info("usage_dropped", edition=edition, count=dropped)
-    return dropped
+    if told:
+        log.info("meter_events_dropped", count=told)
+    return max(dropped, told)

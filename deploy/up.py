@@ -233,6 +233,9 @@ def _environment(kept: Secrets, port: int, nats_url: str, database_url: str) -> 
         "PYTHONUNBUFFERED": "1",
         **os.environ,
         "TOLLGATE_PORT": str(port),
+        # what is asked here comes from this machine, and by http
+        "TOLLGATE_TLS_CERTIFICATE": "",
+        "TOLLGATE_TLS_KEY": "",
         "TOLLGATE_NATS_URL": nats_url,
         "TOLLGATE_DATABASE_URL": database_url,
     }

@@ -15,16 +15,19 @@ from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
-from nats.aio.client import Client
 
 from edge import endpoint as frame
 from edge.accounts import Accounts
 from edge.admission import Admission
+from edge.admission.counters import Counters
 from edge.auth import Keys
 from edge.billing import Billing
 from edge.catalogue import Catalogue
 from edge.connections import Connections
 from edge.cors import Cors
+from edge.documentation.pages import Pages
+from edge.documentation.place import read_place
+from edge.documentation.templating import ASSETS, templates
 from edge.exceptions import EXCEPTIONS
 from edge.failures import Failures
 from edge.front import Front
@@ -32,6 +35,7 @@ from edge.gate import GateRoute, read_gates
 from edge.idempotency import Idempotency
 from edge.intake import Intake
 from edge.jobs.intake import Intake as JobIntake
+from edge.jobs.records import Records
 from edge.jobs.runner import Runner
 from edge.jobs.store import JobStore
 from edge.metering import Meter
@@ -73,7 +77,7 @@ def create_app(settings: Settings) -> ASGIApp:
     services = [name.strip() for name in settings.services.split(",") if name.strip()]
     endpoints = frame.declared([frame.Service(name) for name in services])
 
-    client = Client()
+    client = broker.EncryptingClient()
     pool = create_pool(settings.database_url)
     direct = Direct(client)
     accounts = Accounts(client, direct, pool)
@@ -86,7 +90,12 @@ def create_app(settings: Settings) -> ASGIApp:
     catalogue = Catalogue(
         client, direct, read_models(Path(settings.models_file)) if settings.models_file else {}
     )
-    workers = Workers(client, retry_s=settings.retry_s, max_waiting=settings.max_waiting)
+    workers = Workers(
+        client,
+        retry_s=settings.retry_s,
+        max_waiting=settings.max_waiting,
+        serving=catalogue.serving,
+    )
     meter = Meter(client, publish_timeout_s=settings.publish_timeout_s)
     intake = Intake(
         client,
@@ -94,9 +103,9 @@ def create_app(settings: Settings) -> ASGIApp:
         max_body_bytes=settings.max_body_bytes,
         patience_s=settings.publish_timeout_s,
     )
+    records = Records(client, direct)
     jobs = JobStore(
-        client,
-        direct,
+        records,
         patience_s=settings.publish_timeout_s,
         most_jobs=settings.open_jobs,
         most_bytes=settings.open_job_bytes,
@@ -106,7 +115,7 @@ def create_app(settings: Settings) -> ASGIApp:
     receipts = Receipts(
         pool, read_signing_keys(settings.receipt_keys), issuer=settings.receipt_issuer
     )
-    billing = Billing(settings, pool, plans)
+    billing = Billing(settings, pool, plans, Counters(client, direct))
     route = InferenceRoute(
         endpoints=endpoints,
         keys=keys,
@@ -121,7 +130,7 @@ def create_app(settings: Settings) -> ASGIApp:
         stream_s=settings.stream_s,
         max_body_bytes=settings.max_body_bytes,
     )
-    runner = Runner(client, jobs, route.run, at_once=settings.jobs_at_once)
+    runner = Runner(client, records, route.run, at_once=settings.jobs_at_once)
     connections = Connections(settings)
 
     @asynccontextmanager
@@ -176,7 +185,6 @@ def create_app(settings: Settings) -> ASGIApp:
         "admission": admission,
         "catalogue": catalogue,
         "receipts": receipts,
-        "intake": intake,
         "jobs": jobs,
         "nats_client": client,
     }
@@ -192,17 +200,20 @@ def create_app(settings: Settings) -> ASGIApp:
         lifespan=[lifespan, billing.running],
         dependencies={
             **{name: _always(value) for name, value in dependencies.items()},
-            "openapi": Provide(lambda: document, sync_to_thread=False),
+            "openapi": Provide(lambda: pages.document, sync_to_thread=False),
+            "pages": Provide(lambda: pages, sync_to_thread=False),
+            "place": Provide(read_place),
             "caller": Provide(_caller, sync_to_thread=False),
             "asked": Provide(read_asked),
         },
         exception_handlers=EXCEPTIONS,
         openapi_config=OpenAPIConfig("Tollgate", "1", path="/litestar", render_plugins=[]),
+        template_config=templates(settings.root_path),
         request_class=EdgeRequest,
         request_max_body_size=settings.max_body_bytes,
         logging_config=None,
     )
-    document = describe(app, endpoints, root_path=settings.root_path)
+    pages = Pages(endpoints, describe(app, endpoints, root_path=settings.root_path))
     # what a proxy says is believed: only inside our own walls
     gate = GateRoute(
         read_gates(Path(settings.gates_file)) if settings.gates_file else [],
@@ -214,6 +225,7 @@ def create_app(settings: Settings) -> ASGIApp:
     return Front(
         route,
         gate if frame.INTERNAL in services else None,
+        intake if frame.WEBHOOKS in services else None,
         app,
         cors=Cors(settings.cors_origins),
         connections=connections,
@@ -262,11 +274,11 @@ def _caller(request: Request[Any, Any, Any]) -> Any:  # noqa: ANN401 - a Caller,
 
 
 def _assets() -> Any:  # noqa: ANN401 - a router
-    """Swagger UI's files; they come in a package that need not be importable."""
+    """Our style sheet, and Swagger UI's files: of a package that need not be importable."""
     found = find_spec("drf_spectacular_sidecar")
     assert found is not None, "artifacts.txt is not installed; run `make setup`"
     assert found.origin is not None
     files = Path(found.origin).parent / "static/drf_spectacular_sidecar/swagger-ui-dist"
     return create_static_files_router(
-        "/docs/assets", directories=[files], include_in_schema=False, name="assets"
+        "/docs/assets", directories=[ASSETS, files], include_in_schema=False, name="assets"
     )

@@ -15,8 +15,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 JSON: Final = b"application/json"
 WHOLE: Final = "tollgate.whole"  # ASGI extensions of edge/http.py's
 GONE: Final = "tollgate.gone"
-
-CALLER_GONE: Final = 499  # for the metrics; nobody hears it
+CALLER_GONE: Final = 499  # the status of what nobody hears
 
 
 class Answer(Struct, frozen=True):

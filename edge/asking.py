@@ -1,8 +1,8 @@
 """Asking Stripe while a caller waits: what can go wrong, in words that a caller may read."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import structlog
@@ -18,9 +18,11 @@ from ledger.errors import (
     CustomerTaken,
     LinkedOtherwise,
     NoStripeKey,
+    RefusedByLedger,
     StripeKeyRefused,
     StripeRefused,
     StripeUnavailable,
+    UnreadableObject,
 )
 from ledger.stripe.api import StripeApi
 
@@ -51,7 +53,8 @@ async def asking(stripe: StripeApi | None) -> AsyncIterator[StripeApi]:
         raise BillingNotConfigured(f"billing is not configured here: {NoStripeKey()}")
     try:
         async with asyncio.timeout(ASK_S):
-            yield stripe
+            with understanding():
+                yield stripe
     except StripeKeyRefused as error:
         log.error("stripe_key_refused", error=str(error))
         raise BillingNotConfigured(
@@ -66,3 +69,18 @@ async def asking(stripe: StripeApi | None) -> AsyncIterator[StripeApi]:
         raise kind(str(error), param=error.param) from error
     except (LinkedOtherwise, CustomerTaken) as error:
         raise CustomerConflict(str(error)) from error
+
+
+@contextmanager
+def understanding() -> Iterator[None]:
+    """Read within the block what Stripe says, or has said.
+
+    Raises:
+        StripeAway: nobody understands it.
+    """
+    try:
+        yield
+    except (UnreadableObject, RefusedByLedger) as error:
+        log.error("stripe_not_understood", error=str(error))
+        message = "Stripe says of this what nobody here understands; tell us, and try again later"
+        raise StripeAway(message, retry_after_s=RETRY_S) from error

@@ -7,27 +7,45 @@ transaction that stores the answer; the latter also where others end them.
 """
 
 import hashlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import msgspec
 from litestar import Litestar
+from msgspec import Struct
 
-from edge.asking import asking
-from edge.errors import AlreadySubscribed, InvalidInput, NoSubscription
+from edge.admission.counters import Counters
+from edge.asking import ASKING, asking, understanding
+from edge.errors import AlreadySubscribed, BrokerAway, InvalidInput, NoSubscription, RateLimited
 from edge.plans import RunningPlans
-from edge.prices import find_prices, is_metered
+from edge.prices import Price, find_prices
 from edge.settings import Settings
 from edge.subscriptions import Subscription, SubscriptionChanges, changed_items, describe
+from events import counters
+from events.windows import span
 from ledger.db import Pool, acquire
 from ledger.errors import StripeRefused
 from ledger.stripe.answers import take_answers, take_customer
-from ledger.stripe.api import OTHER_CALL, Json, StripeApi
+from ledger.stripe.api import OTHER_CALL, Json, StripeApi, read
 from ledger.stripe.customers import ACCOUNT, claim_customer, make_customer
 from ledger.stripe.subscribers import Subscriber, count_attempt, find_subscriber
+
+CALLS_A_MINUTE: Final = 20  # of one account; each asks Stripe up to four things
+POLICY: Final = "billing"  # what such a refusal is called
+#: What may be raised where Stripe is asked on an account's behalf.
+ASKING_FOR: Final = (*ASKING, BrokerAway, RateLimited)
+
+
+class _Page(Struct, frozen=True):
+    url: str | None
+
+
+class _OpenPage(Struct, frozen=True):
+    url: str
 
 
 class Billing:
@@ -37,13 +55,17 @@ class Billing:
         settings: With a key of Stripe's, or without.
         pool: The ledger's.
         plans: Which prices stand for which plan.
+        asked: Counts how often accounts did.
     """
 
-    def __init__(self, settings: Settings, pool: Pool, plans: RunningPlans) -> None:
+    def __init__(
+        self, settings: Settings, pool: Pool, plans: RunningPlans, asked: Counters
+    ) -> None:
         key = settings.stripe_api_key
         self._api = StripeApi(key, settings.stripe_api_base) if key else None
         self._pool = pool
         self._plans = plans
+        self._asked = asked
 
     @asynccontextmanager
     async def running(self, _: Litestar) -> AsyncIterator[None]:
@@ -61,48 +83,49 @@ class Billing:
             NoSubscription: it never had one.
             UnknownAccount: there is no such account.
         """
-        subscriber = await self._subscriber(account_id)
-        if subscriber.subscription is None:
-            raise NoSubscription("this account has no subscription")
-        return describe(subscriber.subscription, self._plans.plans)
+        with understanding():
+            subscriber = await self._subscriber(account_id)
+            if subscriber.subscription is None:
+                raise NoSubscription("this account has no subscription")
+            return describe(subscriber.subscription, self._plans.plans)
 
     async def subscribe(self, account_id: UUID, plan: str, price: str | None) -> Subscription:
         """Make a subscription that is paid by what the customer has on file.
 
         Raises:
-            AlreadySubscribed: to another plan.
+            AlreadySubscribed: to another plan, or by another price.
             PaymentFailed, RefusedByStripe, StripeAway, BillingNotConfigured: nothing was made,
                 or the same call finds out.
         """
-        async with asking(self._api) as stripe:
+        async with self._asking(account_id) as stripe:
             subscriber = await self._subscriber(account_id)
             if subscriber.subscribed:
-                return self._only(subscriber, plan)
+                return self._only(subscriber, plan, price)
             prices = await self._prices(stripe, plan, price)
             customer = await self._customer(stripe, subscriber)
 
-            key = f"tollgate-subscribe-{account_id}-{subscriber.attempts}-{subscriber.ended}"
+            key = f"tollgate-subscribe-{customer}-{subscriber.attempts}-{subscriber.ended}"
 
             async def post() -> Json:
                 return await stripe.post(
                     "/v1/subscriptions",
                     idempotency_key=key,
                     customer=customer,
-                    items=[{"price": one["id"]} for one in prices],
+                    items=[{"price": one.id} for one in prices],
                     payment_behavior="error_if_incomplete",
                     metadata={ACCOUNT: str(account_id)},
                 )
 
             return await self._settle(subscriber, post)
 
-    def _only(self, subscriber: Subscriber, plan: str) -> Subscription:
+    def _only(self, subscriber: Subscriber, plan: str, price: str | None) -> Subscription:
+        """The subscription that there is, if it is the one that is wanted."""
         assert subscriber.subscription is not None
         subscription = describe(subscriber.subscription, self._plans.plans)
-        if subscription.plan == plan:
+        if subscription.plan == plan and price in (None, subscription.price):
             return subscription
-        raise AlreadySubscribed(
-            f"this account is subscribed to {subscription.plan or 'something else'}: change that"
-        )
+        there = subscription.price or subscription.plan or "something else"
+        raise AlreadySubscribed(f"this account is subscribed to {there}: change that")
 
     async def change(self, account_id: UUID, wanted: SubscriptionChanges) -> Subscription:
         """Change a subscription's plan, or whether it ends.
@@ -114,10 +137,12 @@ class Billing:
         """
         if wanted.price is not None and wanted.plan is None:
             raise InvalidInput("name the plan, too, that the price is of", param="plan")
-        async with asking(self._api) as stripe:
+        async with self._asking(account_id) as stripe:
             subscriber, subscription = await self._subscribed(account_id)
             changes: dict[str, Any] = {}
-            if wanted.plan is not None:
+            there = describe(subscription, self._plans.plans)
+            # who does not name a price keeps the one that is paid
+            if wanted.plan is not None and (wanted.price or wanted.plan != there.plan):
                 prices = await self._prices(stripe, wanted.plan, wanted.price)
                 if items := changed_items(subscription, prices, self._plans.plans):
                     changes["items"] = items
@@ -126,14 +151,14 @@ class Billing:
             if wanted.cancel_at_period_end is not None:
                 changes["cancel_at_period_end"] = wanted.cancel_at_period_end
             if not changes:
-                return describe(subscription, self._plans.plans)
+                return there
             return await self._settle(
                 subscriber, lambda: _change(stripe, subscriber, subscription["id"], changes)
             )
 
     async def cancel(self, account_id: UUID, *, now: bool) -> Subscription:
         """End a subscription with its period, or now. Raises as `change`."""
-        async with asking(self._api) as stripe:
+        async with self._asking(account_id) as stripe:
             subscriber, subscription = await self._subscribed(account_id)
 
             async def end() -> Json:
@@ -160,7 +185,7 @@ class Billing:
             AlreadySubscribed: a second subscription would be paid, too.
             RefusedByStripe, StripeAway, BillingNotConfigured: there is no such page.
         """
-        async with asking(self._api) as stripe:
+        async with self._asking(account_id) as stripe:
             subscriber = await self._subscriber(account_id)
             if subscriber.subscribed:
                 raise AlreadySubscribed("this account is subscribed: change that, or cancel it")
@@ -168,7 +193,7 @@ class Billing:
             asked = {
                 "customer": await self._customer(stripe, subscriber),
                 "line_items": [
-                    {"price": one["id"]} | ({} if is_metered(one) else {"quantity": 1})
+                    {"price": one.id} | ({} if one.is_metered else {"quantity": 1})
                     for one in prices
                 ],
                 "success_url": success_url,
@@ -184,9 +209,10 @@ class Billing:
                 subscription_data={"metadata": {ACCOUNT: str(account_id)}},
                 **asked,
             )
-        if session["url"] is None:  # of this hour, and the subscription not heard of yet
+            url = read(session, _Page).url
+        if url is None:  # of this hour, and the subscription not heard of yet
             raise AlreadySubscribed("this page was used; look at the subscription in a moment")
-        return str(session["url"])
+        return url
 
     async def portal(self, account_id: UUID, *, return_url: str) -> str:
         """Where the customer sees invoices and changes what they are paid with.
@@ -194,7 +220,7 @@ class Billing:
         Raises:
             RefusedByStripe, StripeAway, BillingNotConfigured: there is no such page.
         """
-        async with asking(self._api) as stripe:
+        async with self._asking(account_id) as stripe:
             customer = await self._customer(stripe, await self._subscriber(account_id))
             session = await stripe.post(
                 "/v1/billing_portal/sessions",
@@ -202,7 +228,7 @@ class Billing:
                 customer=customer,
                 return_url=return_url,
             )
-        return str(session["url"])
+            return read(session, _OpenPage).url
 
     async def link(self, account_id: UUID, customer: str) -> None:
         """Say whose customer an account is, in place of what was said before.
@@ -226,6 +252,29 @@ class Billing:
                 )
 
     # --- together ---------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _asking(self, account_id: UUID) -> AsyncIterator[StripeApi]:
+        """Ask Stripe on an account's behalf, unless it has had its share of this minute.
+
+        What Stripe allows is for all: who asks without end would keep the others, and the
+        consumers, from it. Counted on all edges together.
+
+        Raises:
+            RateLimited: it has.
+            BrokerAway: nobody can tell.
+        """
+        async with asking(self._api) as stripe:
+            now_ms = int(time.time() * 1_000)
+            minute = span("minute", now_ms)
+            subject = counters.base(counters.LIMITS, "minute", minute, str(account_id), POLICY)
+            if await self._asked.add(subject, 1) > CALLS_A_MINUTE:
+                raise RateLimited(
+                    f"an account can ask for {CALLS_A_MINUTE} changes and pages each minute",
+                    policy=POLICY,
+                    retry_after_s=(minute.end_ms - now_ms) / 1_000,
+                )
+            yield stripe
 
     async def _subscriber(self, account_id: UUID) -> Subscriber:
         async with acquire(self._pool) as connection:
@@ -254,16 +303,22 @@ class Billing:
             )
         return customer
 
-    async def _prices(self, stripe: StripeApi, plan: str, price: str | None) -> Sequence[Json]:
+    async def _prices(self, stripe: StripeApi, plan: str, price: str | None) -> Sequence[Price]:
         self._plans.require(plan)
         return await find_prices(stripe, self._plans.plans[plan], price)
 
     async def _settle(
         self, subscriber: Subscriber, ask: Callable[[], Awaitable[Json]]
     ) -> Subscription:
-        """Have Stripe change the subscription, and store what it says."""
+        """Have Stripe change the subscription, and store what it says.
+
+        An answer that cannot be read is none: the attempt is not over, so that the next
+        call is the same one.
+        """
+        plans = self._plans.plans
         try:
             answer = await ask()
+            settled = describe(answer, plans)
         except StripeRefused as error:
             if error.code == OTHER_CALL:
                 message = "another change is under way; look at the subscription, and try again"
@@ -271,11 +326,10 @@ class Billing:
             async with acquire(self._pool) as connection:
                 await count_attempt(connection, subscriber)  # or it would refuse for a day
             raise
-        plans = self._plans.plans
         async with acquire(self._pool) as connection, connection.transaction():
             await take_answers(connection, [answer], asked_at=subscriber.asked_at, plans=plans)
             await count_attempt(connection, subscriber)
-        return describe(answer, plans)
+        return settled
 
 
 async def _change(

@@ -13,10 +13,13 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from edge.errors import LanguageNotSpoken, UnknownModel, UnknownTask
+from edge.translation import Translator
 from events import broker, models
 from events.direct import Direct
 from events.models import ModelDeclared
 from events.streams import MODELS
+from events.tasks import translation
+from events.tasks.translated import KEPT
 
 log = structlog.get_logger()
 
@@ -64,26 +67,42 @@ class Catalogue:
         except (nats.errors.Error, OSError, TimeoutError) as error:
             log.warning("announcements_not_read", error=repr(error))  # each comes again soon
 
-    def require(self, model: str, task: str, language: str = "") -> None:
+    def require(self, model: str, task: str, language: str = "") -> Translator | None:
         """Check that a model is declared and does a task, in a language if one is named.
+
+        Returns:
+            Who stands between the caller and the model; None where nobody has to.
 
         Raises:
             UnknownModel: never declared.
             UnknownTask: declared, for other tasks.
-            LanguageNotSpoken: declared, for other languages.
+            LanguageNotSpoken: declared, for other languages, and nobody translates.
         """
         declared = self._declared(model)
         if task not in declared.tasks:
             tasks = ", ".join(declared.tasks)
             message = f"model {model!r} does not do {task[:MAX_SHOWN]!r}; it does: {tasks}"
             raise UnknownTask(message, param="task")
-        if language and declared.languages and language not in declared.languages:
-            languages = ", ".join(declared.languages)
+        if not language or not declared.languages or language in declared.languages:
+            return None
+        return self._translator(declared, task, language)
+
+    def _translator(self, declared: ModelDeclared, task: str, language: str) -> Translator:
+        languages = ", ".join(declared.languages)
+        translator = self._models.get(declared.translator)
+        if translator is None or not _translates(translator, language):
             message = (
-                f"model {model!r} reads {languages}, and nothing here translates {language!r}; "
-                f"translate the text first, and leave {language!r} out of the path"
+                f"model {declared.name!r} reads {languages}, and nothing here translates "
+                f"{language!r}; translate the text first, and leave {language!r} out of the path"
             )
             raise LanguageNotSpoken(message, param="lang")
+        if task in KEPT:
+            message = (
+                f"model {declared.name!r} reads {languages}, and {task!r} is not translated: "
+                f"{KEPT[task]}; translate the text first, and leave {language!r} out of the path"
+            )
+            raise LanguageNotSpoken(message, param="lang")
+        return Translator(translator.name, language, declared.languages[0])
 
     def states(self) -> Iterator[ModelState]:
         """Every declared model."""
@@ -95,9 +114,12 @@ class Catalogue:
         Raises:
             UnknownModel: never declared.
         """
-        declared = self._declared(model)
+        return ModelState(self._declared(model), self.serving(model))
+
+    def serving(self, model: str) -> int:
+        """How many workers serve a model now; 0 where it was never declared."""
         now = self._clock()
-        return ModelState(declared, sum(until > now for until in self._holds[model].values()))
+        return sum(until > now for until in self._holds.get(model, {}).values())
 
     def _declared(self, model: str) -> ModelDeclared:
         declared = self._models.get(model)
@@ -119,3 +141,8 @@ class Catalogue:
         now = self._clock()
         for worker_id in [worker_id for worker_id, until in holds.items() if until < now]:
             del holds[worker_id]
+
+
+def _translates(model: ModelDeclared, language: str) -> bool:
+    known = not model.languages or language in model.languages
+    return known and translation.TASK.name in model.tasks

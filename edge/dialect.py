@@ -61,7 +61,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     @property
     def stream(self) -> bool:
         """Whether the answer is to come piece by piece."""
-        return isinstance(self.value, StreamedInput) and self.value.stream
+        return isinstance(self.value, StreamedInput) and bool(self.value.stream)
 
 
 class Dialect(Protocol):

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from edge import auth
 from edge.errors import EdgeError
+from edge.examples import Example
 from edge.openai.dialect import Dialect
 from edge.settings import Settings
 from events.tasks import Task
@@ -54,6 +55,7 @@ INTERNAL: Final = Service.INTERNAL
 WEBHOOKS: Final = Service.WEBHOOKS
 
 JSON: Final = "application/json"
+HTML: Final = "text/html"
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
@@ -68,10 +70,23 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     task: Task | None = None  # an inference endpoint has a task,
     dialect: Dialect[Any] | None = None  # one of OpenAI's has its dialect, and any other a handler
     handler: Callable[..., Any] | None = None
+    operation: Mapping[str, Any] | None = None  # or, as OpenAPI has it, what `Front` answers itself
     status_code: int = 200
     raises: Collection[type[EdgeError]] = ()  # besides what the frame refuses
     media_types: Sequence[str] = (JSON,)  # of a success
     also: Mapping[int, str] = {}  # other successes, whose bodies are empty: what they mean
+    example: Example | None = None  # of what to send; a task brings its own
+
+    @property
+    def asks(self) -> Task | None:
+        """The task that models are asked for, in whatever dialect."""
+        return self.task if self.dialect is None else self.dialect.task
+
+    @property
+    def streams(self) -> bool:
+        """Whether its answer can be had piece by piece."""
+        spoken = self.task if self.dialect is None else self.dialect
+        return spoken is not None and spoken.piece is not None
 
 
 def inference(
@@ -125,6 +140,7 @@ def route(
     raises: Collection[type[EdgeError]] = (),
     media_types: Sequence[str] = (JSON,),
     also: Mapping[int, str] = MappingProxyType({}),
+    example: Example | None = None,
 ) -> Endpoint:
     """Declare a route with a handler of its own.
 
@@ -141,6 +157,7 @@ def route(
             frame refuses for all handlers (`edge/refusals.py`) is not among them.
         media_types: Of a success, likewise.
         also: Other successes, whose bodies are empty, and what each of them means.
+        example: What to send, so that it works when pasted. What takes a body needs one.
     """
     return Endpoint(
         name=handler.__name__,
@@ -154,6 +171,46 @@ def route(
         raises=raises,
         media_types=media_types,
         also=also,
+        example=example,
+    )
+
+
+def raw(
+    name: str,
+    path: str,
+    operation: Mapping[str, Any],
+    *,
+    description: str,
+    perspective: Perspective,
+    services: Collection[Service],
+    status_code: int,
+    raises: Collection[type[EdgeError]],
+    example: Example,
+) -> Endpoint:
+    """Declare a POST that `edge.front.Front` answers itself, since Litestar would cost more.
+
+    Args:
+        name: What the metrics call it.
+        path: In full.
+        operation: What it takes and gives, as OpenAPI describes an operation.
+        description: As `route` has it, and so the rest.
+        perspective: On whose behalf.
+        services: The doors through which it is reachable.
+        status_code: Of a success.
+        raises: The errors that it answers with.
+        example: What to send.
+    """
+    return Endpoint(
+        name=name,
+        description=description,
+        perspective=perspective,
+        services=services,
+        path=path,
+        method="POST",
+        operation=operation,
+        status_code=status_code,
+        raises=raises,
+        example=example,
     )
 
 
@@ -176,8 +233,8 @@ def handler_of(endpoint: Endpoint, *, keys: auth.Keys, settings: Settings) -> HT
         operation_id=endpoint.name,
         summary=endpoint.name.replace("_", " ").capitalize(),
         description=endpoint.description,
-        tags=[str(endpoint.perspective)],
         status_code=endpoint.status_code,
+        media_type=endpoint.media_types[0],
         guards=_guards(endpoint.perspective, keys=keys, settings=settings),
         opt={"endpoint": endpoint.name},
     )(endpoint.handler)

@@ -1,14 +1,14 @@
 """The outermost layer: every request gets an id, every response carries it.
 
-Inference requests go straight to their route. Litestar 2.25 cannot route raw ASGI by
-path parameters, and its own kind of handler costs more than the rest of the road; all
-other requests are Litestar's.
+Inference requests and Stripe's events go straight to where they are answered. Litestar
+2.25 cannot route raw ASGI by path parameters, and its own kind of handler costs more than
+the rest of the road; all other requests are Litestar's.
 """
 
 import time
 from collections.abc import Awaitable, Sequence
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 import structlog
@@ -16,13 +16,15 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge import metrics, problem
-from edge.asgi import CALLER_GONE, Answer, CallerGone, respond
+from edge.asgi import CALLER_GONE, WHOLE, Answer, CallerGone, respond
 from edge.connections import STATE, Connections
 from edge.cors import ENDPOINT as PREFLIGHT
 from edge.cors import Cors
-from edge.errors import EdgeError, Internal
+from edge.errors import EdgeError, Internal, NotFound
 from edge.gate import TASK, GateRoute, is_gate
-from edge.pages import policy
+from edge.intake import NAME as INTAKE
+from edge.intake import PATH as INTAKE_PATH
+from edge.intake import Intake
 from edge.route import InferenceRoute
 from edge.stream import Stream
 from events.ids import new_id
@@ -33,6 +35,13 @@ _Headers = Sequence[tuple[bytes, bytes]]
 
 NO_STORE: Final = (b"cache-control", b"no-store")  # answers are for whoever holds the key
 HTML: Final = b"text/html"
+#: What a browser is to run of our pages: our own files, and nothing else.
+POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
+    b"img-src 'self' data:; font-src 'self'; connect-src 'self'; "
+    b"form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+_EMPTY: Final = frozenset({204, 304})  # statuses whose answers have no body
 NO_ENDPOINT: Final = "none"  # one label for all paths that lead nowhere: metrics stay bounded
 
 
@@ -43,6 +52,7 @@ class Front:
         self,
         route: InferenceRoute,
         gate: GateRoute | None,
+        intake: Intake | None,
         app: ASGIApp,
         *,
         cors: Cors,
@@ -50,6 +60,7 @@ class Front:
     ) -> None:
         self._route = route
         self._gate = gate
+        self._intake = intake
         self._app = app
         self._cors = cors
         self._connections = connections
@@ -70,9 +81,15 @@ class Front:
             endpoint = dialect.label
             answering = self._route.answer(dialect, request_id, scope, receive)
             status = await _answer(answering, request_id, scope, receive, send, extra=extra)
+        elif self._intake is not None and scope["path"] == INTAKE_PATH:
+            endpoint, answering = INTAKE, self._intake.answer(scope, receive)
+            status = await _answer(answering, request_id, scope, receive, send, extra=extra)
         elif self._gate is not None and is_gate(scope["raw_path"]):
             endpoint = TASK
             answering = self._gate.answer(request_id, scope)
+            status = await _answer(answering, request_id, scope, receive, send, extra=extra)
+        elif len(scope["path"]) > 1 and scope["path"].endswith("/"):
+            endpoint, answering = NO_ENDPOINT, _slash_too_many()
             status = await _answer(answering, request_id, scope, receive, send, extra=extra)
         else:
             status = await self._delegate(request_id, scope, receive, send, extra=extra)
@@ -86,13 +103,23 @@ class Front:
     ) -> int:
         """Let Litestar answer; what goes wrong in there is answered in there."""
         scope.setdefault("state", {})["request_id"] = request_id
+        whole: Any = (scope.get("extensions") or {}).get(WHOLE)
+        head: Any = None  # until there is a body: the two leave together
         status = CALLER_GONE
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, head
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _completed([*message["headers"], _id(request_id), *extra])
+                head = message
+                head["headers"] = _completed([*message["headers"], _id(request_id), *extra])
+                return
+            if head is not None:
+                start, head = head, None
+                if whole is not None and _is_whole(scope, start, message):
+                    await whole(status, start["headers"], message.get("body", b""))
+                    return
+                await send(start)
             await send(message)
 
         await self._app(scope, receive, send_with_id)
@@ -147,9 +174,22 @@ async def _answer(
     return failure.status
 
 
+async def _slash_too_many() -> Answer:
+    """One path for each thing: Litestar would take two, and others redirect."""
+    raise NotFound("there is no such route; leave out the slash at its end")
+
+
 async def _send_empty(send: Send, status: int, headers: _Headers) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _is_whole(scope: Scope, head: Any, body: Any) -> bool:  # noqa: ANN401 - ASGI's messages
+    """Whether an answer can leave in one piece: it is all there, and says how long it is."""
+    if body["type"] != "http.response.body" or body.get("more_body"):
+        return False
+    sized = any(name.lower() == b"content-length" for name, _ in head["headers"])
+    return scope.get("method") != "HEAD" and (sized or head["status"] in _EMPTY)
 
 
 def _completed(headers: list[tuple[bytes, bytes]]) -> _Headers:
@@ -157,8 +197,8 @@ def _completed(headers: list[tuple[bytes, bytes]]) -> _Headers:
     said = dict(headers)
     if b"cache-control" not in said:
         headers.append(NO_STORE)
-    if said.get(b"content-type", b"").startswith(HTML) and b"content-security-policy" not in said:
-        headers.append((b"content-security-policy", policy().encode()))
+    if said.get(b"content-type", b"").startswith(HTML):
+        headers.append((b"content-security-policy", POLICY))
     return headers
 
 

@@ -12,6 +12,7 @@ from math import inf
 from typing import Any, Final
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -26,6 +27,8 @@ from edge.whole import Whole
 from events.ids import new_id
 
 SLACK_BYTES: Final = 2**18  # what one read may bring; a head is measured when it is whole
+
+AHEAD: Final = 8  # requests of one connection that wait; more stay with the kernel
 
 LINGER_S: Final = 2.0  # for a refusal to be read: who closes at once takes it back
 BODY_RATE: Final = 16 * 2**10  # bytes a second that a body must have, after its first seconds
@@ -50,6 +53,7 @@ class Protocol(HttpToolsProtocol):
     _runs: RequestResponseCycle | None = None
 
     _open: Connections
+    _flow: "_Flow"
     _due = inf  # until when what it waits for must be here, by the connections' clock
     _receiving = False  # from a request's first byte to its last
     _refused = False
@@ -80,6 +84,7 @@ class Protocol(HttpToolsProtocol):
 
     def _enter(self, transport: Any) -> None:  # noqa: ANN401
         super().connection_made(transport)
+        self.flow = self._flow = _Flow(transport)
         self._open = self.app_state[STATE]
         self._due = self._open.now + self._open.settings.head_s
 
@@ -140,6 +145,7 @@ class Protocol(HttpToolsProtocol):
         self.scope["extensions"] = {WHOLE: whole, GONE: watch}
         if before is None or before.response_complete:
             self._runs = self.cycle
+        self._flow.full = len(self.pipeline) >= AHEAD
 
     def on_body(self, body: bytes) -> None:
         """Count what comes."""
@@ -173,6 +179,7 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        self._flow.full = len(self.pipeline) > AHEAD
         self.flow.resume_reading()
         if self.pipeline:
             self._runs, app = self.pipeline.pop()
@@ -271,6 +278,17 @@ class Protocol(HttpToolsProtocol):
             self._due = self._open.now + LINGER_S
         else:
             self.transport.close()
+
+
+class _Flow(FlowControl):
+    """uvicorn's own, which reads on with each answer, however many requests wait already."""
+
+    full = False
+
+    def resume_reading(self) -> None:
+        """Read on, if there is room."""
+        if not self.full:
+            super().resume_reading()
 
 
 def _with_the_kernel(transport: Any) -> int:  # noqa: ANN401 - of either kind of loop

@@ -3,8 +3,8 @@
 Without message ids: Stripe repeats itself for days, far beyond any window of JetStream's,
 and within the window one repeat would have a whole batch refused. The journal's key is
 what removes repeats. So a unit is sent once: whatever its fate, if it is not known to be
-stored then Stripe is told so, and sends its events again. And a few that come together need
-no batch: they go out one by one, and are waited for together.
+stored then Stripe is told so, and sends its events again. And a few at once need no batch:
+each goes out as it comes, and only what finds so many under way waits for a batch.
 """
 
 import asyncio
@@ -14,18 +14,22 @@ from collections.abc import Sequence
 from typing import Final
 
 import structlog
+from litestar.types import Receive, Scope
 from msgspec import Struct
 from nats.aio.client import Client
 
+from edge.asgi import Answer, header, read_body
 from edge.commit import ACK_S, Fate, GroupCommit, Message, Outcome, backoff
-from edge.errors import BadSignature, NotStored
+from edge.errors import BadSignature, MethodNotAllowed, NotStored
 from edge.signature import verify
 from events import stripe
 from events.streams import MAX_BATCH
 
 log = structlog.get_logger()
 
-FEW: Final = 8  # messages that are sooner stored each by itself; measured: docs/benchmarks.md
+NAME: Final = "receive_stripe_event"  # the route's, in metrics and documents
+PATH: Final = "/webhooks/stripe"
+FEW: Final = 16  # bodies that are sooner stored each by itself; measured: docs/benchmarks.md
 UNIT_BYTES: Final = 4 * 2**20  # of one unit, or of one event that is larger
 WAITING_BYTES: Final = 64 * 2**20  # beyond it the edge refuses at once
 HEADERS_BYTES: Final = 1_024  # of the broker's largest message: what goes around a body
@@ -35,7 +39,7 @@ NOT_STORED: Final = "the event could not be stored; send it again"
 
 class _Entry(Struct, frozen=True):
     message: Message
-    settled: asyncio.Future[None]
+    outcome: asyncio.Future[Outcome]
 
 
 class Intake:
@@ -64,13 +68,27 @@ class Intake:
         self._patience_s = patience_s
         self._group = GroupCommit(connection, ack_timeout_s=ack_timeout_s)
         self._waiting: deque[_Entry] = deque()
-        self._bytes = 0  # that wait
+        self._single = 0  # bodies that are being stored each by itself
+        self._bytes = 0  # of bodies that are not answered for
         self._arrived = asyncio.Event()
 
-    @property
-    def max_body_bytes(self) -> int:
-        """The largest body that is read: what is larger could not be stored."""
-        return min(self._max_body_bytes, self._connection.max_payload - HEADERS_BYTES)
+    async def answer(self, scope: Scope, receive: Receive) -> Answer:
+        """Take one request's body.
+
+        Raises:
+            MethodNotAllowed: it is no POST.
+            BodyTooLarge: answered 413, and unread: it is more than the broker takes.
+            BadSignature: answered 400; nothing is stored.
+            NotStored: answered 503, so Stripe sends it again.
+            CallerGone: it hung up before all was there.
+        """
+        if scope.get("method") != "POST":
+            raise MethodNotAllowed("send a POST with Stripe's event as JSON", allow="POST")
+        # what is larger could not be stored
+        most = min(self._max_body_bytes, self._connection.max_payload - HEADERS_BYTES)
+        body = await read_body(scope, receive, most)
+        await self.take(body, header(scope, b"stripe-signature"))
+        return Answer(b"", (), status=202)
 
     async def take(self, body: bytes, signature: str | None) -> None:
         """Return once a body that Stripe signed is durable, and only then.
@@ -80,32 +98,53 @@ class Intake:
             NotStored: it is not known to be durable; send it again.
         """
         if not self._secrets:
-            message = "no signing secret is configured: set TOLLGATE_STRIPE_WEBHOOK_SECRETS"
-            raise BadSignature(message)
+            raise BadSignature(
+                "no signing secret is configured: set TOLLGATE_STRIPE_WEBHOOK_SECRETS"
+            )
         verify(body, signature, self._secrets, now=time.time())
         if self._bytes + len(body) > WAITING_BYTES:
             raise NotStored("too many events wait to be stored; send it again", retry_after_s=1)
-        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Entry(Message(stripe.subject(body), body), settled))
+        message = Message(stripe.subject(body), body)
         self._bytes += len(body)
-        self._arrived.set()
         try:
             async with asyncio.timeout(self._patience_s):
-                await settled
+                outcome = await (
+                    self._alone(message) if self._single < FEW else self._queue(message)
+                )
         except TimeoutError as error:
             raise NotStored(NOT_STORED, retry_after_s=1) from error
+        finally:
+            self._bytes -= len(body)
+        if outcome.fate is not Fate.STORED:
+            fate = outcome.fate.name
+            log.error("event_not_stored", fate=fate, code=outcome.code, reason=outcome.reason)
+            raise NotStored(NOT_STORED, retry_after_s=1)
 
     async def run(self) -> None:
-        """Store what arrives, for ever."""
+        """Store what waits, for ever."""
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            while entries := self._take():
-                outcomes = await self._commit([one.message for one in entries])
-                for entry, outcome in zip(entries, outcomes, strict=True):
-                    self._settle(entry, outcome)
+            while entries := self._next():
+                outcome = await self._commit([one.message for one in entries])
+                for entry in entries:
+                    if not entry.outcome.done():
+                        entry.outcome.set_result(outcome)
 
-    def _take(self) -> list[_Entry]:
+    async def _alone(self, message: Message) -> Outcome:
+        self._single += 1
+        try:
+            return await self._group.attempt([message])
+        finally:
+            self._single -= 1
+
+    async def _queue(self, message: Message) -> Outcome:
+        outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Entry(message, outcome))
+        self._arrived.set()
+        return await outcome
+
+    def _next(self) -> list[_Entry]:
         """The next unit's entries, without those who gave up waiting."""
         entries: list[_Entry] = []
         size = 0
@@ -114,30 +153,16 @@ class Intake:
             if entries and size + length > UNIT_BYTES:
                 break
             entry = self._waiting.popleft()
-            self._bytes -= length
-            if not entry.settled.done():
+            if not entry.outcome.done():
                 entries.append(entry)
                 size += length
         return entries
 
-    async def _commit(self, unit: Sequence[Message]) -> Sequence[Outcome]:
-        """Store a unit; what became of each of its messages."""
-        if len(unit) <= FEW:
-            return await asyncio.gather(*[self._group.attempt([message]) for message in unit])
+    async def _commit(self, unit: Sequence[Message]) -> Outcome:
+        """Store a unit; what became of all its messages."""
         for attempt in range(BROKEN_TRIES):
             outcome = await self._group.attempt(unit)
             if outcome.fate is not Fate.BROKEN:
                 break
             await asyncio.sleep(backoff(attempt))
-        return [outcome] * len(unit)
-
-    def _settle(self, entry: _Entry, outcome: Outcome) -> None:
-        if outcome.fate is not Fate.STORED:
-            fate = outcome.fate.name
-            log.error("event_not_stored", fate=fate, code=outcome.code, reason=outcome.reason)
-        if entry.settled.done():
-            return
-        if outcome.fate is Fate.STORED:
-            entry.settled.set_result(None)
-        else:
-            entry.settled.set_exception(NotStored(NOT_STORED, retry_after_s=1))
+        return outcome

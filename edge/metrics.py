@@ -37,3 +37,4 @@ SHADOW_REFUSED: Final = Counter(
 CUT_OFF: Final = Counter(
     "tollgate_connections_cut_off", "Connections refused, or closed for a reason.", ["reason"]
 )
+JOBS: Final = Counter("tollgate_jobs", "Asynchronous requests finished here.", ["status"])

@@ -5,14 +5,17 @@ is described here from its declarations. Errors have one shape whoever raises th
 so have one description.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-import msgspec
 from litestar import Litestar
 
 from edge import sse
+from edge.documentation.variables import named
 from edge.endpoint import JSON, Endpoint, Perspective
+from edge.examples import said
+from edge.groups import group_of
 from edge.jobs.taken import Taken
 from edge.native import StreamEnd
 from edge.openai.dialect import Dialect
@@ -84,12 +87,25 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
                 del document["paths"][path]
                 break
             _settle(operation, endpoint)
+            _exemplify(operation, endpoint)
     for endpoint in endpoints:
         if endpoint.task is not None:
             document["paths"][endpoint.path] = {"post": _inference(endpoint)}
         if endpoint.dialect is not None:
             document["paths"][endpoint.path] = {"post": _spoken(endpoint, endpoint.dialect)}
+        if endpoint.operation is not None:
+            operation = {**_begun(endpoint), **copy.deepcopy(dict(endpoint.operation))}
+            _settle(operation, endpoint)
+            document["paths"][endpoint.path] = {"post": operation}
     return document
+
+
+def _begun(endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "operationId": endpoint.name,
+        "summary": endpoint.name.replace("_", " ").capitalize(),
+        "description": endpoint.description,
+    }
 
 
 def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
@@ -109,6 +125,17 @@ def _settle(operation: dict[str, Any], endpoint: Endpoint) -> None:
             }
     responses.update(refusals(endpoint, operation, _REQUEST_ID))
     operation["security"] = _SECURITY.get(endpoint.perspective, [])
+    operation["tags"] = [group_of(endpoint)]
+
+
+def _exemplify(operation: dict[str, Any], endpoint: Endpoint) -> None:
+    """Give the declaration's example; one that names a variable is for the pages alone."""
+    if endpoint.example is None or endpoint.example.body is None:
+        return
+    body = said(endpoint.example.body)
+    if not any(named(str(body))):
+        for content in operation["requestBody"]["content"].values():
+            content["example"] = body
 
 
 def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
@@ -123,10 +150,7 @@ def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
         )
         given[sse.MEDIA_TYPE] = {"schema": {"description": description}}
     operation: dict[str, Any] = {
-        "operationId": endpoint.name,
-        "summary": endpoint.name.replace("_", " ").capitalize(),
-        "description": endpoint.description,
-        "tags": ["openai"],
+        **_begun(endpoint),
         "requestBody": {
             "required": True,
             "content": {"application/json": content(dialect.takes, example=dialect.example)},
@@ -164,10 +188,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
     task = endpoint.task
     assert task is not None
     operation: dict[str, Any] = {
-        "operationId": endpoint.name,
-        "summary": endpoint.name.replace("_", " ").capitalize(),
-        "description": endpoint.description,
-        "tags": ["inference"],
+        **_begun(endpoint),
         "parameters": [
             {
                 "name": "model",
@@ -182,7 +203,7 @@ def _inference(endpoint: Endpoint) -> dict[str, Any]:
             "content": {
                 JSON: {
                     "schema": {"$ref": REFERENCE.format(name=task.takes.__name__)},
-                    "example": msgspec.json.decode(task.encode(task.example)),
+                    "example": said(task.example),
                 }
             },
         },

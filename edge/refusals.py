@@ -103,20 +103,23 @@ def refusals(
         headers: That every response has.
     """
     found: defaultdict[int, set[str]] = defaultdict(set)
-    for error in _all(endpoint, operation):
+    for error in refused(endpoint, operation):
         found[error.status].add(error.code)
     # a model may refuse an input by a code of its own, in OpenAI's dialect with 400
-    named = found.keys() - ({400, 422} if endpoint.handler is None else set())
+    named = found.keys() - ({400, 422} if endpoint.asks is not None else set())
     return {
         str(status): _response(status, sorted(codes), headers, closed=status in named)
         for status, codes in sorted(found.items())
     }
 
 
-def _all(endpoint: Endpoint, operation: Mapping[str, Any]) -> set[type[EdgeError]]:
+def refused(endpoint: Endpoint, operation: Mapping[str, Any]) -> set[type[EdgeError]]:
+    """The errors that an operation may answer with."""
     found: set[type[EdgeError]] = {*_ALWAYS, *endpoint.raises}
     found.update(_BY_PERSPECTIVE.get(endpoint.perspective, ()))
-    if endpoint.handler is None:
+    if endpoint.dialect is not None:
+        found.add(errors.Unsupported)
+    if endpoint.asks is not None:
         return found.union(_INFERENCE)
     if "requestBody" in operation:
         found.update(_BODY)

@@ -15,10 +15,11 @@ from msgspec.structs import asdict, replace
 
 from edge.errors import InvalidParameter
 from events.plans import show_money
+from events.units import Quantity
 from ledger.db import Pool, acquire
 from ledger.errors import BadQuestion
 from ledger.questions import MAX_ROWS, Wanted, read_question, write_page
-from ledger.reports import QUANTITIES, Bucket, Latency, Quantity, Question, Row, report_usage
+from ledger.reports import QUANTITIES, Bucket, Latency, Question, Row, report_usage
 
 CSV: Final = "text/csv"
 METER: Final = "meter"  # a group of its own: a row for each quantity
@@ -50,6 +51,7 @@ class UsageRow(Struct, frozen=True, kw_only=True):
     device_ms: int | UnsetType = UNSET
     cost: str | UnsetType = UNSET  # in the currency's unit
     errors: int | UnsetType = UNSET  # requests that were refused or failed
+    translated_characters: int | UnsetType = UNSET
     latency: Latency | UnsetType = UNSET  # in milliseconds; where it was asked for
 
 

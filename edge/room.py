@@ -4,6 +4,7 @@ import asyncio
 import random
 import time
 from bisect import insort
+from collections.abc import Callable
 from itertools import count
 from typing import Final
 
@@ -15,6 +16,7 @@ from events.turns import Turns
 
 SOONEST_S: Final = 0.01  # between two that go on without an answer's having come back
 LATEST_S: Final = 1.0  # what a worker expects may be wrong
+MOST_S: Final = 60.0  # told to come back after; callers' libraries give up where it is much longer
 
 
 class Place(Struct, eq=False):
@@ -36,11 +38,13 @@ class Room:
     Args:
         model: Whose.
         holds: How many may wait.
+        workers: How many serve it now.
     """
 
-    def __init__(self, model: str, *, holds: int) -> None:
+    def __init__(self, model: str, *, holds: int, workers: Callable[[], int]) -> None:
         self._model = model
         self._holds = holds
+        self._workers = workers
         self._line: list[Place] = []  # first come first
         self._numbers = count()
         self._turns = Turns()
@@ -111,8 +115,12 @@ class Room:
         self._wind()
 
     def _full(self) -> ModelBusy:
-        """What is told who cannot wait: come back when what waits now is done."""
-        waiting = len(self._line) + self._said.queued
+        """What is told who cannot wait: come back when what waits now is done.
+
+        Each worker has as long a queue as the one that was heard last, and they share our line.
+        """
+        workers = max(1, self._workers())
+        waiting = len(self._line) + workers * self._said.queued
         message = f"every worker of {self._model!r} is full: {waiting} requests wait"
-        wait_ms = max(self._said.wait_ms, waiting * self._said.each_ms)
-        return ModelBusy(message, retry_after_s=max(1.0, wait_ms / 1_000))
+        wait_ms = max(self._said.wait_ms, waiting * self._said.each_ms / workers)
+        return ModelBusy(message, retry_after_s=min(max(1.0, wait_ms / 1_000), MOST_S))

@@ -51,7 +51,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     cors_origins: str = ""  # whose pages may ask, comma-separated; * for all
     head_s: Annotated[float, Meta(gt=0)] = 10.0  # from a connection, or a first byte, to a head
     body_s: Annotated[float, Meta(gt=0)] = 10.0  # for a body, and a second for each 16 KiB more
-    unread_s: Annotated[float, Meta(gt=0)] = 10.0  # for a caller to go on taking its answer
+    unread_s: Annotated[float, Meta(gt=0)] = 8.0  # for a caller to go on taking its answer
     keep_alive_s: Annotated[float, Meta(gt=0)] = 10.0  # between two requests on a connection
     max_connections: Annotated[int, Meta(ge=1)] = 10_000  # of one process
     max_connections_per_address: Annotated[int, Meta(ge=1)] = 1_000  # a /64 of IPv6 is one

@@ -23,7 +23,7 @@ from edge.dialect import StreamWriter
 from edge.errors import BadReply, DeadlinePassed, EdgeError
 from edge.incoming import Incoming
 from edge.metering import Meter
-from edge.workers import refusal, require_shape
+from edge.workers import STOP_S, refusal, require_shape
 from events.inference import Chunk, Ended, Reply
 from events.plans import Plan
 from events.tasks import Task
@@ -34,7 +34,6 @@ log = structlog.get_logger()
 PART_S: Final = 0.8  # with what it takes to meter a part: every second
 QUIET_S: Final = 10.0  # most proxies hang up after a minute of silence
 LAST_S: Final = 10.0  # for the last event to leave, however slow its reader
-STOP_S: Final = 2.0  # for a worker to say what it did until it was told to stop
 
 Headers = Sequence[tuple[bytes, bytes]]
 

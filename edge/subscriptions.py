@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Literal
 
 from msgspec import Struct
 
-from edge.prices import is_metered
+from edge.prices import Price
 from events.plans import Plans
-from ledger.stripe.api import Json
+from ledger.stripe.api import Json, read
+from ledger.stripe.standing import Seconds
 
 
 class NewSubscription(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -49,58 +50,85 @@ class Subscription(Struct, frozen=True, kw_only=True):
     trial_end: datetime | None
 
 
+class _Item(Struct, frozen=True, kw_only=True):
+    id: str
+    price: Price
+    current_period_end: Seconds | None = None
+
+
+class _Items(Struct, frozen=True):
+    data: tuple[_Item, ...]
+
+
+class Subscribed(Struct, frozen=True, kw_only=True):
+    """A subscription of Stripe's, as far as callers see or change it. Times are Unix seconds."""
+
+    id: str
+    status: str
+    items: _Items
+    current_period_end: Seconds | None = None  # Stripe's versions before 2025-03-31
+    cancel_at_period_end: bool | None = None
+    cancel_at: Seconds | None = None
+    canceled_at: Seconds | None = None
+    trial_end: Seconds | None = None
+
+    def item(self, plans: Plans) -> _Item | None:
+        """The item that stands for a plan; else the only one there is."""
+        for item in self.items.data:
+            if plan_of(item.price.lookup_key, plans) is not None:
+                return item
+        return self.items.data[0] if len(self.items.data) == 1 else None
+
+
 def describe(subscription: Json, plans: Plans) -> Subscription:
-    """A subscription of Stripe's, in short."""
-    item = plan_item(subscription, plans)
-    key = None if item is None else item["price"].get("lookup_key")
-    # since Stripe's version 2025-03-31 the periods are the items'
-    end = subscription.get("current_period_end") or (item or {}).get("current_period_end")
+    """A subscription of Stripe's, in short.
+
+    Raises:
+        UnreadableObject: it has another form.
+    """
+    found = read(subscription, Subscribed)
+    item = found.item(plans)
+    key = None if item is None else item.price.lookup_key
     return Subscription(
-        id=subscription["id"],
-        status=subscription["status"],
+        id=found.id,
+        status=found.status,
         plan=plan_of(key, plans),
         price=key,
-        current_period_end=_time(end),
-        cancel_at_period_end=bool(subscription.get("cancel_at_period_end")),
-        cancel_at=_time(subscription.get("cancel_at")),
-        canceled_at=_time(subscription.get("canceled_at")),
-        trial_end=_time(subscription.get("trial_end")),
+        current_period_end=_time(
+            found.current_period_end or (item and item.current_period_end) or None
+        ),
+        cancel_at_period_end=bool(found.cancel_at_period_end),
+        cancel_at=_time(found.cancel_at),
+        canceled_at=_time(found.canceled_at),
+        trial_end=_time(found.trial_end),
     )
 
 
-def plan_item(subscription: Json, plans: Plans) -> Json | None:
-    """The item that stands for a plan; else the only one there is."""
-    items: list[Json] = subscription["items"]["data"]
-    for item in items:
-        if plan_of(item["price"].get("lookup_key"), plans) is not None:
-            return item
-    return items[0] if len(items) == 1 else None
-
-
-def changed_items(subscription: Json, prices: Sequence[Json], plans: Plans) -> Sequence[Json]:
+def changed_items(subscription: Json, prices: Sequence[Price], plans: Plans) -> Sequence[Json]:
     """What to tell Stripe so that a subscription's plan has these prices, and no others.
 
     Items that stand for no plan stay, unless there is nothing else.
+
+    Raises:
+        UnreadableObject: the subscription has another form.
     """
-    items: list[Json] = subscription["items"]["data"]
-    theirs = [item for item in items if plan_of(item["price"].get("lookup_key"), plans)]
+    items = read(subscription, Subscribed).items.data
+    theirs = [item for item in items if plan_of(item.price.lookup_key, plans)]
     if not theirs and len(items) == 1:
-        theirs = items
-    wanted = {price["id"] for price in prices}
-    had = {item["price"]["id"] for item in items}
+        theirs = [*items]
+    wanted = {price.id for price in prices}
+    had = {item.price.id for item in items}
     changes: list[Json] = []
     for metered in (False, True):  # one that goes makes room for one of its kind that comes
         gone = [
             item
             for item in theirs
-            if item["price"]["id"] not in wanted and is_metered(item["price"]) == metered
+            if item.price.id not in wanted and item.price.is_metered == metered
         ]
-        new = [one for one in prices if one["id"] not in had and is_metered(one) == metered]
+        new = [one for one in prices if one.id not in had and one.is_metered == metered]
         for item, price in zip_longest(gone, new):
-            change = {} if item is None else {"id": item["id"]}
-            changes.append(
-                change | ({"deleted": True} if price is None else {"price": price["id"]})
-            )
+            change = {} if item is None else {"id": item.id}
+            changes.append(change | ({"deleted": True} if price is None else {"price": price.id}))
     return changes
 
 
@@ -109,5 +137,5 @@ def plan_of(lookup_key: str | None, plans: Plans) -> str | None:
     return next((plan.name for plan in plans.values() if lookup_key in plan.lookup_keys), None)
 
 
-def _time(seconds: Any) -> datetime | None:  # noqa: ANN401 - JSON
+def _time(seconds: int | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

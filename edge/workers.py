@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from itertools import count
 from typing import Any, Final
 from uuid import UUID
@@ -44,11 +46,16 @@ from events.inference import (
     Reply,
 )
 from events.models import HOLD_S
+from events.usage import NOTHING, Quantities
 
 log = structlog.get_logger()
 
 BACKOFF_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2)  # between tries while no worker is there
+STOP_S: Final = 2.0  # for a worker to say what it did until it was told to stop
 AT_ONCE: Final = 8  # tries: the broker picks a worker at random, and not all may be full
+
+
+Left = Callable[[Quantities], object]
 
 
 class _NobodyThere(Exception):
@@ -56,10 +63,25 @@ class _NobodyThere(Exception):
 
 
 class Workers:
-    """Core NATS request-reply, with heartbeats: one inbox for all that this edge asks."""
+    """Core NATS request-reply, with heartbeats: one inbox for all that this edge asks.
 
-    def __init__(self, connection: Client, *, retry_s: float, max_waiting: int) -> None:
+    Args:
+        connection: To the broker.
+        retry_s: How long to go on asking where nothing was executed.
+        max_waiting: Requests that may wait for a model's workers to have room.
+        serving: How many workers a model has now.
+    """
+
+    def __init__(
+        self,
+        connection: Client,
+        *,
+        retry_s: float,
+        max_waiting: int,
+        serving: Callable[[str], int],
+    ) -> None:
         self._connection = connection
+        self._serving = serving
         self._retry_s = retry_s
         self._max_waiting = max_waiting
         self._rooms: dict[str, Room] = {}  # by model
@@ -89,9 +111,17 @@ class Workers:
                     message = "the worker that took the request died; try again"
                     incoming.fail(WorkerGone(message, retry_after_s=1))
 
-    async def ask(self, model: str, task: str, ask: Ask) -> Answered:
-        """The model's answer; raises as `open`, and also where it is none."""
-        incoming = await self.open(model, task, ask)
+    async def ask(self, model: str, task: str, ask: Ask, *, left: Left | None = None) -> Answered:
+        """The model's answer; raises as `open`, and also where it is none.
+
+        Args:
+            model: Whose.
+            task: Of the model's.
+            ask: The request.
+            left: If this is cancelled, told what was used until the worker stopped, should
+                it say so in time.
+        """
+        incoming = await self.open(model, task, ask, left=left)
         incoming.close()
         reply = await incoming.next()
         if not isinstance(reply, Answered):
@@ -110,7 +140,7 @@ class Workers:
         incoming.close()
         raise refusal(reply, model, task)
 
-    async def open(self, model: str, task: str, ask: Ask) -> Incoming:
+    async def open(self, model: str, task: str, ask: Ask, *, left: Left | None = None) -> Incoming:
         """What a model says to a request, once it has said something, to be closed.
 
         Where nothing was executed it is asked again, for `retry_s` at most: with backoff
@@ -144,9 +174,13 @@ class Workers:
                     raise ModelNotRunning(message, retry_after_s=HOLD_S) from None
                 await asyncio.sleep(wait_s)
                 absent += 1
-            except BaseException:
-                incoming.close()
-                await incoming.cancel()
+            except BaseException as error:
+                try:
+                    await incoming.cancel()
+                    if left is not None and isinstance(error, asyncio.CancelledError):
+                        await _hear_out(incoming, left)
+                finally:
+                    incoming.close()
                 raise
             else:
                 if not isinstance(reply, Busy):
@@ -162,7 +196,8 @@ class Workers:
     def _room(self, model: str) -> Room:
         room = self._rooms.get(model)
         if room is None:
-            room = self._rooms[model] = Room(model, holds=self._max_waiting)
+            workers = partial(self._serving, model)
+            room = self._rooms[model] = Room(model, holds=self._max_waiting, workers=workers)
         return room
 
     def _expect(self, request_id: UUID, number: str, room: Room) -> Incoming:
@@ -195,6 +230,15 @@ class Workers:
         except msgspec.DecodeError as error:
             log.error("reply_unreadable", subject=message.subject, error=str(error))
             incoming.fail(BadReply("the model's answer could not be read; it is not billed"))
+
+
+async def _hear_out(incoming: Incoming, left: Left) -> None:
+    """Tell what was used of a request that was stopped."""
+    with suppress(TimeoutError, EdgeError, _NobodyThere):
+        async with asyncio.timeout(STOP_S):
+            reply = await incoming.next()
+            if isinstance(reply, Answered | Expired) and reply.quantities != NOTHING:
+                left(reply.quantities)
 
 
 def refusal(reply: Reply, model: str, task: str) -> EdgeError:

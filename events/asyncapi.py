@@ -18,6 +18,7 @@ from nats.js.api import DiscardPolicy
 from events import budgets, streams, usage
 from events.budgets import BudgetReached
 from events.comments import comments, docstring
+from events.jobs import JobFinished
 from events.usage import Numbered, Quantities, Usage, UsageRecorded, UsageVoided
 
 _ABOUT: Final = """\
@@ -59,10 +60,15 @@ def document() -> dict[str, Any]:
                 "security": [{"$ref": "#/components/securitySchemes/user"}],
             }
         },
-        "channels": {"usage": _usage_channel(), "budgets": _budgets_channel()},
+        "channels": {
+            "usage": _usage_channel(),
+            "budgets": _budgets_channel(),
+            "completions": _completions_channel(),
+        },
         "operations": {
             "stateUsage": _send("usage", "An edge states what an answer used."),
             "stateBudget": _send("budgets", "The ledger states that a budget is nearly spent."),
+            "stateCompletion": _send("completions", "An edge states that a job is finished."),
         },
         "components": {
             "messages": {
@@ -73,8 +79,9 @@ def document() -> dict[str, Any]:
                     UsageVoided, _EXAMPLE_VOID, "application/cloudevents+json", "data/request_id"
                 ),
                 "BudgetReached": _message(BudgetReached, _EXAMPLE_BUDGET, "application/json"),
+                "JobFinished": _message(JobFinished, _EXAMPLE_JOB, "application/json"),
             },
-            "schemas": _schemas([UsageRecorded, UsageVoided, BudgetReached]),
+            "schemas": _schemas([UsageRecorded, UsageVoided, BudgetReached, JobFinished]),
             "securitySchemes": {"user": {"type": "userPassword"}},
         },
     }
@@ -106,6 +113,17 @@ def _budgets_channel() -> dict[str, Any]:
         "parameters": {"account": {"description": "The account's id, a UUID."}},
         "messages": _references("BudgetReached"),
         "x-jetstream": _stream(streams.BUDGETS),
+    }
+
+
+def _completions_channel() -> dict[str, Any]:
+    return {
+        "address": "completions.{account}",
+        "title": "Completions",
+        "description": "A job is finished whose caller wants to be told: `job_id` tells repeats.",
+        "parameters": {"account": {"description": "The account's id, a UUID."}},
+        "messages": _references("JobFinished"),
+        "x-jetstream": _stream(streams.COMPLETIONS),
     }
 
 
@@ -179,6 +197,17 @@ _EXAMPLE_BUDGET: Final = BudgetReached(
     limit=12_500_000_000,
     window_start=datetime(2026, 11, 1, tzinfo=UTC),
     timestamp=datetime(2026, 11, 21, 4, 36, 28, tzinfo=UTC),
+)
+_JOB: Final = UUID("01a1ff2f-7039-7eb0-b82f-db37f275210e")
+_EXAMPLE_JOB: Final = JobFinished(
+    job_id=_JOB,
+    account_id=_USED.account_id,
+    model=_USED.model,
+    task=_USED.task,
+    http_code=200,
+    url=f"https://api.example.com/v1/jobs/{_JOB}",
+    created_on=datetime(2026, 11, 21, 4, 36, 28, tzinfo=UTC),
+    timestamp=datetime(2026, 11, 21, 4, 36, 29, tzinfo=UTC),
 )
 
 

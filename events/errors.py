@@ -7,6 +7,13 @@ class WireError(Exception):
     """Base of this package's errors."""
 
 
+class BadBrokerUrl(WireError):
+    """The URL of NATS cannot be used; it is not shown, since a password may be in it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"TOLLGATE_NATS_URL: {reason}")
+
+
 class BadModelsFile(WireError):
     """The models file cannot be used; mend it."""
 

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from events.subjects import token
-from events.usage import Quantities
+from events.usage import NOTHING, Quantities
 
 WORKERS: Final = "workers"  # the queue group that shares the work
 
@@ -93,7 +93,9 @@ class Busy(Struct, frozen=True, array_like=True, tag="busy"):
 
 
 class Expired(Struct, frozen=True, array_like=True, tag="expired"):
-    """Dropped before it cost anything: the deadline had passed."""
+    """Dropped: its deadline had passed, or nobody waits for it any more."""
+
+    quantities: Quantities = NOTHING  # of a text that was being generated: what was until then
 
 
 class Failed(Struct, frozen=True, array_like=True, tag="failed"):

@@ -105,10 +105,10 @@ class JobFinished(Struct, frozen=True, kw_only=True, tag_field="type", tag="job.
     account_id: UUID
     model: str
     task: str
-    http_code: int
+    http_code: int  # what a synchronous request would have been answered
     url: str  # of the result
     created_on: datetime
-    timestamp: datetime
+    timestamp: datetime  # when it was finished
 
     @property
     def subject(self) -> str:

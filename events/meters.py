@@ -6,21 +6,11 @@ they have at Stripe.
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 from msgspec import Meta, Struct
 
-MeterUnit = Literal[
-    "requests",
-    "input_tokens",
-    "output_tokens",
-    "input_words",
-    "output_words",
-    "input_characters",
-    "output_characters",
-    "device_ms",
-    "cost",  # in billionths of the currency's unit
-]
+from events.units import MeterUnit
 
 _BEGINNING: Final = date(2000, 1, 1)
 

@@ -44,7 +44,7 @@ RESERVED: Final = frozenset(
 )  # first path segments under /v1 that mean something else
 
 
-class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Limits(Struct, frozen=True, kw_only=True):
     """How much of a model's device one batch, and one queue, may take."""
 
     batch_tokens: Annotated[int, Meta(ge=1)] = 16_384  # padded, per forward pass
@@ -55,14 +55,19 @@ class Limits(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     gpu_memory: Annotated[float, Meta(gt=0, le=1)] = 0.9  # share that the worker's process may take
 
 
-class ModelDeclared(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One ``[[model]]`` of the models file."""
+class ModelDeclared(Struct, frozen=True, kw_only=True):
+    """One ``[[model]]`` of the models file.
+
+    In the file an unknown field is a slip of the pen, and refused. On the wire it is one that
+    a newer worker has, and left alone: else its models were gone until every edge is new.
+    """
 
     name: ModelName
     source: str  # kind:where, read by inference/models
     tasks: Annotated[tuple[str, ...], Meta(min_length=1)]
     description: str = ""
     languages: tuple[Language, ...] = ()  # that it reads; empty: any
+    translator: str = ""  # the model that translates others into the first of them, and back
     device: str = "cpu"
     limits: Limits = Limits()
 
@@ -75,7 +80,19 @@ class ModelAnnounced(Struct, frozen=True, kw_only=True):
     until: float  # Unix seconds; the past, once the worker leaves
 
 
-class _File(Struct, frozen=True, forbid_unknown_fields=True):
+class _StrictLimits(Limits, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """As they are written in the file."""
+
+
+class _StrictModel(ModelDeclared, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    limits: _StrictLimits = _StrictLimits()
+
+
+class _StrictFile(Struct, frozen=True, forbid_unknown_fields=True):
+    model: list[_StrictModel]
+
+
+class _File(Struct, frozen=True):
     model: list[ModelDeclared]
 
 
@@ -109,7 +126,9 @@ def read_models(path: Path) -> Mapping[str, ModelDeclared]:
         BadModelsFile: it is missing, is not TOML, or a model is wrong or doubled.
     """
     try:
-        models = msgspec.convert(tomllib.loads(path.read_text()), _File).model
+        written = tomllib.loads(path.read_text())
+        msgspec.convert(written, _StrictFile)
+        models = msgspec.convert(written, _File).model
     except OSError as error:
         raise BadModelsFile(path, error.strerror or str(error)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, msgspec.ValidationError) as error:
@@ -121,4 +140,22 @@ def read_models(path: Path) -> Mapping[str, ModelDeclared]:
         if model.name.partition("/")[0] in RESERVED or model.name == CUSTOM:
             raise BadModelsFile(path, f"the name {model.name!r} is taken by a route")
         declared[model.name] = model
+    for model in models:
+        if reason := _unfit_translator(model, declared):
+            raise BadModelsFile(path, f"model {model.name!r}: {reason}")
     return declared
+
+
+def _unfit_translator(model: ModelDeclared, declared: Mapping[str, ModelDeclared]) -> str:
+    """Why a model's translator can be none; empty where it can, or is not named."""
+    if not model.translator:
+        return ""
+    if not model.languages:
+        return "it has a translator, and must say which `languages` it reads"
+    translator = declared.get(model.translator)
+    if translator is None or "translation" not in translator.tasks:
+        return f"its translator {model.translator!r} is no model that does translation"
+    ours = model.languages[0]
+    if translator.languages and ours not in translator.languages:
+        return f"its translator {model.translator!r} does not speak {ours!r}"
+    return ""

@@ -16,21 +16,12 @@ from msgspec import Meta, Struct
 
 from events.errors import BadPlansFile
 from events.meters import Meter, Meters
+from events.units import Unit
 from events.usage import Quantities
 from events.windows import Window
 
 DEFAULT: Final = "default"  # the plan of an account that was given no other
 
-Unit = Literal[
-    "requests",
-    "input_tokens",
-    "output_tokens",
-    "input_words",
-    "output_words",
-    "input_characters",
-    "output_characters",
-    "cost",
-]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 
 NANOS: Final = 10**9  # amounts of money are integers: billionths of the currency's unit

@@ -22,6 +22,8 @@ class StripeEvent(Struct, frozen=True):
     type: str
     created: int  # Unix seconds; whole ones, so two updates may share one
     data: _Data
+    livemode: bool | None = None  # of test mode: false
+    account: str | None = None  # whose, where it is of an account that is connected to ours
 
 
 class _Typed(Struct, frozen=True):

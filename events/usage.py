@@ -32,6 +32,7 @@ class Quantities(Struct, frozen=True, kw_only=True, omit_defaults=True):
     device_ms: Count = 0  # the request's share of its batch
     cost: Count = 0  # by the plan's prices of that moment, in billionths of the currency's unit
     errors: Count = 0  # requests that were refused or failed, in place of all the others
+    translated_characters: Count = 0  # that a translator read, of the input and of the answer
 
     def since(self, before: "Quantities") -> "Quantities":
         """What was added to `before`.

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from inference.errors import DeviceFull, InputRefused
+from inference.errors import DeviceFull, NoRoom
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -42,18 +42,10 @@ def attempt(
         return [Attempt(items, outcomes, perf_counter() - started)]
     except DeviceFull:
         half = len(items) // 2
-        parts, failed = [items[:half], items[half:]], _too_large()
+        parts, failed = [items[:half], items[half:]], NoRoom()
     except Exception as error:  # noqa: BLE001 - the boundary to models of any kind
         parts, failed = [[item] for item in items], error
     # behind the handlers: an error that is handled keeps what the failed call had of the device
     if len(items) == 1:
         return [Attempt(items, [failed], perf_counter() - started)]
     return [tried for part in parts for tried in attempt(call, part)]
-
-
-def _too_large() -> InputRefused:
-    return InputRefused(
-        "input_too_large",
-        "The device has no room for this, even alone; send less at a time.",
-        status=413,
-    )

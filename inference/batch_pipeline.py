@@ -1,25 +1,37 @@
 """The road of a model that answers in one go: requests wait, and run in batches."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NoReturn
 from uuid import UUID
 
+from msgspec import Struct
+
 from events.inference import Expired
 from events.models import Limits
 from events.turns import Turns
 from inference.batch import Size, Waiting, is_full, next_batch, padded
 from inference.job import Job
-from inference.models.model import Divisible, Model, Prepared
+from inference.models.model import Divisible, Model, Parallel, Prepared
+from inference.pace import Pace
 from inference.pipeline import Pipeline, Send
 from inference.run import Part, run
 from inference.thread import ModelThread
 
 
+class _Lane(Struct, eq=False):
+    """A thread that runs one batch after the other."""
+
+    device: ModelThread
+    running: Sequence[Part] = ()
+    since: float = 0.0  # time.monotonic()
+
+
 class BatchPipeline(Pipeline):
-    """Packs what waits by padded tokens and expected time, one batch at a time.
+    """Packs what waits by padded tokens and expected time, for each lane one batch at a time.
 
     A request of more rows than a batch may hold runs in parts, and in between it is
     everybody else's turn; its answer is made of all of them.
@@ -37,9 +49,11 @@ class BatchPipeline(Pipeline):
         super().__init__(model, limits, send, device=device, now=now)
         self._model = model
         self._divisible = model if isinstance(model, Divisible) else None
+        self._parallel = model if isinstance(model, Parallel) else None
         self._turns = Turns()
-        self._running: Sequence[Part] = ()
-        self._run_since = 0.0  # time.monotonic()
+        lanes = self._parallel.lanes if self._parallel else 1
+        self._lanes = [_Lane(self._device if n == 0 else ModelThread("run")) for n in range(lanes)]
+        self._pace = Pace(lanes)
 
     def read(self, request_id: UUID, chunks: int) -> None:
         """Nothing: there are no streams here."""
@@ -54,18 +68,32 @@ class BatchPipeline(Pipeline):
         return 0
 
     def _room_in_ms(self) -> float:
-        elapsed_s = time.monotonic() - self._run_since
-        return self._pace.room_in_ms(len(self._running), elapsed_s)
+        now = time.monotonic()
+        return min(
+            self._pace.room_in_ms(len(lane.running), now - lane.since) for lane in self._lanes
+        )
 
     async def _run(self) -> NoReturn:
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                for lane in self._lanes:
+                    lanes.create_task(self._run_lane(lane))
+        finally:
+            for lane in self._lanes:
+                lane.device.close()
+        raise AssertionError("lanes run until they are cancelled")
+
+    async def _run_lane(self, lane: _Lane) -> NoReturn:
+        if self._parallel is not None:
+            await lane.device.call(self._parallel.enter)
         while True:
             parts = await self._next_batch()
-            self._running, self._run_since = parts, time.monotonic()
-            ended = await self._device.call(run, self._model, parts)
-            seconds = time.monotonic() - self._run_since
+            lane.running, lane.since = parts, time.monotonic()
+            ended = await lane.device.call(run, self._model, parts)
+            seconds = time.monotonic() - lane.since
             tokens = padded([_size(part.prepared) for part in parts])
             self._pace.ran(len(parts), seconds, tokens=tokens)
-            self._running = ()
+            lane.running = ()
             # what was cancelled meanwhile knows already
             self._end([(job, outcome) for job, outcome in ended if not job.ended])
             self._waiting += [part.job for part in parts if part.job.left and not part.job.ended]
@@ -82,7 +110,7 @@ class BatchPipeline(Pipeline):
             if await self._waited(waiting, budget):
                 continue  # look again: some may have come, and some have been cancelled
             first = self._turns.next([one.priority for one in waiting])
-            chosen = next_batch(waiting, first=first, budget=budget)
+            chosen = next_batch(waiting, first=first, budget=min(budget, self._share(waiting)))
             taken = [self._waiting[position] for position in chosen]
             self._take(taken)
             return [self._part(job, budget) for job in taken]
@@ -95,6 +123,11 @@ class BatchPipeline(Pipeline):
             return Part(job, left)
         part, job.left = self._divisible.cut(left, budget)
         return Part(job, part, last=False)
+
+    def _share(self, waiting: Sequence[Waiting]) -> int:
+        """Tokens of what waits for each lane that is free: none is to run dry beside a full one."""
+        free = sum(not lane.running for lane in self._lanes)
+        return math.ceil(sum(padded([one.size]) for one in waiting) / free)
 
     def _budget(self) -> int:
         limits = self._limits

@@ -29,6 +29,17 @@ class InputRefused(InferenceError):
         self.param = param
 
 
+class NoRoom(InputRefused):
+    """The device has no memory for one input alone, beside what it holds for others."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "input_too_large",
+            "The device has no room for this, even alone; send less at a time.",
+            status=413,
+        )
+
+
 class DeviceFull(InferenceError):
     """The device has no memory for so much at a time; try less."""
 

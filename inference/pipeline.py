@@ -83,7 +83,7 @@ class Pipeline(ABC):
         self._to_tokenize.set()
 
     def cancel(self, request_id: UUID) -> None:
-        """Drop a request that nobody waits for any more, if it is held here."""
+        """Drop a request that nobody waits for any more, and all texts of it that are held here."""
         for job in self._held:
             if job.ask.request_id == request_id:
                 if job.started:
@@ -91,7 +91,6 @@ class Pipeline(ABC):
                 else:
                     self._take([job])
                     self._end([(job, Expired())])
-                return
 
     @abstractmethod
     def read(self, request_id: UUID, chunks: int) -> None:

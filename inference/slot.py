@@ -17,6 +17,7 @@ class Slot(Struct, eq=False):
     job: Job
     draft: Any = None  # the model's, from its first step on
     cancelled: bool = False
+    stalled: bool = False  # for want of memory, until it has gone on again
     rows: int = 0  # texts that are being written for it: it takes as many slots
     chunks: int = 0  # that were sent
     read: int = 0  # of these, that the reader took
@@ -33,6 +34,12 @@ class Slot(Struct, eq=False):
     def paused(self) -> bool:
         """Whether its reader is so far behind that it has to wait."""
         return self.chunks + self.rows - self.read > WINDOW  # a step may make one for each text
+
+    def stall(self) -> None:
+        """Wait for memory; what was only read can be read again, and leaves room meanwhile."""
+        self.stalled = True
+        if not self.quantities.output_tokens:
+            self.draft = None
 
     def hear(self, chunks: int, *, now: float) -> None:
         """Note that the reader has taken so many chunks."""
@@ -71,7 +78,9 @@ class Slot(Struct, eq=False):
 
     def give_up(self, *, now: float) -> Outcome:
         """What a request is told that is not finished and will not be."""
-        return self._ended("cancelled", now=now) if self.job.ask.stream else Expired()
+        if self.job.ask.stream:
+            return self._ended("cancelled", now=now)
+        return Expired(self.quantities) if self.compute_s else Expired()
 
     def _ended(self, reason: Literal["stop", "length", "cancelled"], *, now: float) -> Ended:
         times = timing(self.job, now=now, compute_s=self.compute_s)

@@ -12,6 +12,7 @@ import structlog
 from events.models import Limits
 from events.turns import Turns
 from inference.attempt import Attempt
+from inference.errors import NoRoom
 from inference.job import Job, Outcome
 from inference.models.model import Advance, Generator
 from inference.pipeline import Pipeline, Send
@@ -56,6 +57,7 @@ class StepPipeline(Pipeline):
         self._unread_s = unread_s
         self._slots: list[Slot] = []
         self._next: Job | None = None  # whose turn it is, until it has room
+        self._freed = False  # whether memory came free since the last step
 
     def read(self, request_id: UUID, chunks: int) -> None:
         """Hear how many chunks of a stream its reader has taken, if it is held here."""
@@ -87,7 +89,7 @@ class StepPipeline(Pipeline):
         while True:
             self._leave()
             self._join()
-            running = [slot for slot in self._slots if not slot.paused]
+            running = self._running()
             if running:
                 await self._step(running)
             else:
@@ -113,6 +115,8 @@ class StepPipeline(Pipeline):
     def _join(self) -> None:
         """Give free slots to those whose turn it is."""
         self._waiting = self._without_expired(self._waiting)
+        if any(slot.stalled for slot in self._slots):
+            return  # what memory comes free is theirs
         while self._waiting:
             if self._next is None or self._next.started:  # cancelled, or too late
                 position = self._turns.next([job.ask.priority for job in self._waiting])
@@ -131,6 +135,11 @@ class StepPipeline(Pipeline):
         tokens = [one.tokens if isinstance(one, Advance) else 0 for one in tried.outcomes]
         shares = apportion(round(1e6 * tried.seconds), tokens)
         for slot, advance, device_us in zip(tried.items, tried.outcomes, shares, strict=True):
+            if isinstance(advance, NoRoom) and self._can_wait(slot):
+                slot.stall()
+                continue
+            if slot.stalled:  # and has gone on: perhaps the next one can, too
+                slot.stalled, self._freed = False, True
             wrote, ended = slot.advance(
                 advance, seconds=tried.seconds, device_us=device_us, now=now
             )
@@ -139,9 +148,24 @@ class StepPipeline(Pipeline):
                 self._vacate(slot, ended)
                 self._pace.ran(1, slot.device_us / 1e6)
 
+    def _running(self) -> list[Slot]:
+        """Those of the next step: of those who want memory the first, where some came free."""
+        able = [slot for slot in self._slots if not slot.paused]
+        going = [slot for slot in able if not slot.stalled]
+        if self._freed or all(slot.stalled for slot in self._slots):
+            going += [slot for slot in able if slot.stalled][:1]
+        self._freed = False
+        return going
+
+    def _can_wait(self, slot: Slot) -> bool:
+        """Whether others have memory that may come free for this one."""
+        others = [other for other in self._slots if other is not slot]
+        return any(not other.stalled for other in others) or (bool(others) and not slot.stalled)
+
     def _vacate(self, slot: Slot, outcome: Outcome) -> None:
         slot.draft = None  # what the model keeps for it is free before the next one joins
         self._slots.remove(slot)
+        self._freed = True
         self._end([(slot.job, outcome)])
 
     async def _nap(self) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from events.tasks.task import Task
 from inference.errors import InputRefused
-from inference.models.model import Advance, Generator, Model, Prepared, Tokenizes
+from inference.models.model import Advance, Generator, Model, Parallel, Prepared, Tokenizes
 
 WORDS: Final = (8, 32, 128)  # of the texts that are measured
 SIDE_BY_SIDE: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -42,6 +42,8 @@ class Measured(Struct, frozen=True):
 
 def measure_batches(model: Model, task: Task) -> Iterator[Measured]:
     """Time forward passes; its `run` must not cut these batches into smaller ones."""
+    if isinstance(model, Parallel):
+        model.enter()  # as the thread of a lane
     for words in WORDS:
         prepared = _prepared(model, task, words)
         for size in SIDE_BY_SIDE:

@@ -83,10 +83,6 @@ class NoSuchInvoice(LedgerError):
         self.name = name
 
 
-class UnreadableObject(LedgerError):
-    """An object of Stripe's that says nothing that we understand."""
-
-
 class BadExport(LedgerError):
     """A file that cannot be restored."""
 
@@ -165,7 +161,15 @@ class StripeUnavailable(StripeError):
 
 
 class StripeKeyRefused(StripeError):
-    """Stripe does not take the key, or not for this; only the operator can mend that."""
+    """Stripe does not take the key; only the operator can mend that."""
+
+
+class StripeNotPermitted(StripeKeyRefused):
+    """Stripe takes the key, and not for this: a restricted one lacks a permission."""
+
+
+class UnreadableObject(StripeError):
+    """An object of Stripe's that says nothing that we understand; others may."""
 
 
 class StripeRefused(StripeError):

@@ -13,8 +13,9 @@ from typing import Final, get_args
 import msgspec
 from msgspec import Struct
 
+from events.units import Quantity
 from ledger.errors import BadQuestion
-from ledger.reports import Bucket, Group, Position, Quantity, Question
+from ledger.reports import Bucket, Group, Position, Question
 
 MAX_BUCKETS: Final = 10_000  # in a range: a year of hours, and longer than anybody keeps days
 MAX_ROWS: Final = 1_000  # of a page

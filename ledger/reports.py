@@ -7,6 +7,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from events.units import Quantity
 from events.usage import Quantities
 from ledger import _sql
 from ledger.db import Connection
@@ -16,19 +17,6 @@ _SQL = _sql.load("reports.sql")
 
 Bucket = Literal["minute", "hour", "day", "month", "year"]
 Group = Literal["account", "key", "model", "task", "status"]
-Quantity = Literal[
-    "requests",
-    "input_tokens",
-    "output_tokens",
-    "input_words",
-    "output_words",
-    "input_characters",
-    "output_characters",
-    "device_ms",
-    "cost",
-    "errors",
-]
-
 OF_ALL_S: Final = 60.0  # an operator's patience; all totals of a time are read
 QUANTITIES: Final = Quantities.__struct_fields__
 _FIRST: Final = UUID(int=0)
@@ -73,6 +61,7 @@ class Row(Struct, frozen=True, kw_only=True):
     device_ms: int
     cost: int  # billionths of the currency's unit
     errors: int
+    translated_characters: int
     latency: Latency | None = None
 
     @property

@@ -1,4 +1,7 @@
-"""The end of raw events, where TimescaleDB's Community edition does not see to it."""
+"""The end of what is kept for a while: raw events, and what Stripe's meters were told.
+
+Where TimescaleDB is of the Community edition, its policies see to the raw events.
+"""
 
 from datetime import UTC, datetime
 from typing import Final
@@ -8,6 +11,7 @@ from ledger import _sql
 from ledger.ages import Retention
 from ledger.db import Connection, only_one
 from ledger.editions import Edition
+from ledger.stripe.meters import KEPT as METER_EVENTS_KEPT
 
 BATCH: Final = 5_000  # rows of one transaction, so that nothing waits long for it
 
@@ -36,6 +40,20 @@ async def drop_passed(
             chunks: int = await connection.fetchval(_APACHE["drop_chunks"], before)
             return chunks
         status = await connection.execute(_SQL["delete_passed"], _first_id(before), BATCH)
+        return int(status.removeprefix("DELETE "))
+
+
+async def drop_meter_events(connection: Connection, now: datetime) -> int:
+    """Drop a batch of what Stripe's meters were told and nobody compares any more.
+
+    Returns:
+        How many rows went; with BATCH of them there may be more.
+    """
+    async with only_one(connection, "retention") as ours:
+        if not ours:
+            return 0
+        query = _SQL["delete_meter_events"]
+        status = await connection.execute(query, now - METER_EVENTS_KEPT, BATCH)
         return int(status.removeprefix("DELETE "))
 
 

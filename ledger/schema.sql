@@ -152,6 +152,7 @@ CREATE TABLE usage_events (
     plan text NOT NULL DEFAULT '',  -- by which it was admitted; empty: not known
     rates text NOT NULL DEFAULT '{}',  -- its prices for one of each, in billionths: JSON, not
     -- jsonb, which is twice as long, and nothing looks into it
+    translated_characters bigint NOT NULL DEFAULT 0,  -- read by a translator, not by the model
     PRIMARY KEY (request_id, part, voids, started_at)
 );
 -- An account's minutes, and how long its answers took: the totals know only hours.
@@ -178,6 +179,7 @@ CREATE TABLE usage_totals (
     device_ms bigint NOT NULL,
     cost bigint NOT NULL DEFAULT 0,
     errors bigint NOT NULL DEFAULT 0,
+    translated_characters bigint NOT NULL DEFAULT 0,
     PRIMARY KEY (account_id, hour, key_id, model, task, status)
 ) WITH (fillfactor = 70);
 
@@ -303,7 +305,10 @@ CREATE TABLE stripe_objects (
     ask_at timestamptz  -- unsettled: Stripe is to be asked, then or later; null: settled
 );
 CREATE INDEX stripe_objects_customer_type_idx ON stripe_objects (customer, type);
-CREATE INDEX stripe_objects_ask_at_idx ON stripe_objects (ask_at) WHERE ask_at IS NOT NULL;
+CREATE INDEX stripe_objects_type_ask_at_idx
+    ON stripe_objects (type, ask_at) WHERE ask_at IS NOT NULL;
+-- All of a type, page by page.
+CREATE INDEX stripe_objects_type_id_idx ON stripe_objects (type, id) WHERE NOT deleted;
 -- Customers that came before their accounts.
 CREATE INDEX stripe_objects_account_idx
 ON stripe_objects ((object #>> '{metadata,tollgate_account}'))
@@ -311,6 +316,9 @@ WHERE type = 'customer' AND NOT deleted;
 -- Invoices as their customers call them.
 CREATE INDEX stripe_objects_number_idx ON stripe_objects ((object ->> 'number'))
 WHERE type = 'invoice';
+
+-- What the sweep has seen of the list of Stripe's that it is at: what is not here is gone.
+CREATE UNLOGGED TABLE stripe_listed (id text PRIMARY KEY);
 
 -- Accounts that are customers at Stripe; of several subscriptions the one that counts: live
 -- before ended, then the newest.
@@ -328,7 +336,7 @@ LEFT JOIN LATERAL (
     ORDER BY
         deleted,
         object ->> 'status' IN ('canceled', 'incomplete', 'incomplete_expired'),
-        (object ->> 'created')::bigint DESC,
+        object -> 'created' DESC NULLS LAST,
         stripe_objects.id
     LIMIT 1
 ) AS subscription ON true
@@ -359,6 +367,7 @@ SELECT
         WHEN 'output_words' THEN output_words
         WHEN 'input_characters' THEN input_characters
         WHEN 'output_characters' THEN output_characters
+        WHEN 'translated_characters' THEN translated_characters
         WHEN 'device_ms' THEN device_ms
         WHEN 'cost' THEN cost
     END) AS amount
@@ -388,6 +397,9 @@ CREATE TABLE stripe_meter_events (
 );
 CREATE INDEX stripe_meter_events_open_idx
     ON stripe_meter_events (fate, hour) WHERE fate IN ('frozen', 'parked');
+-- What a customer's meters were told, for Stripe's sums and invoices of it.
+CREATE INDEX stripe_meter_events_customer_idx
+    ON stripe_meter_events (customer, event_name, hour);
 
 -- How far a restore is, which may be killed: what of an export is what at the new account.
 CREATE TABLE stripe_restored (

@@ -4,21 +4,20 @@ import asyncio
 from datetime import timedelta
 from typing import Final
 
-import asyncpg
 import structlog
 
-from consumers.pause import pause
+from consumers.keeping import keep_doing
 from events.plans import Plans
 from events.plans_file import PlansFile
 from ledger.db import Pool, acquire
 from ledger.errors import (
     CustomerTaken,
-    LedgerError,
     LinkedOtherwise,
     RefusedByLedger,
     StripeError,
     StripeKeyRefused,
     StripeUnavailable,
+    UnreadableObject,
 )
 from ledger.stripe.answers import take_customer
 from ledger.stripe.api import StripeApi
@@ -44,17 +43,15 @@ async def keep_customers(
     pool: Pool, stripe: StripeApi, plans: PlansFile, stop: asyncio.Event
 ) -> None:
     """Work jobs off until `stop`; PostgreSQL and Stripe may be away for a while."""
-    while not stop.is_set():
-        try:
-            async with acquire(pool) as connection:
-                jobs = await take_jobs(connection, BATCH, lease=LEASE)
-            for job in jobs:
-                await _work(pool, stripe, plans.plans, job)
-        except (LedgerError, asyncpg.PostgresError) as error:
-            log.warning("stripe_customers_wait", error=repr(error))
-            jobs = []
-        if not jobs:
-            await pause(stop, LOOK_S)
+
+    async def work() -> float:
+        async with acquire(pool) as connection:
+            jobs = await take_jobs(connection, BATCH, lease=LEASE)
+        for job in jobs:
+            await _work(pool, stripe, plans.plans, job)
+        return 0.0 if jobs else LOOK_S
+
+    await keep_doing("stripe_customers", work, stop, retry_s=LOOK_S)
 
 
 async def _work(pool: Pool, stripe: StripeApi, plans: Plans, job: CustomerJob) -> None:
@@ -63,7 +60,7 @@ async def _work(pool: Pool, stripe: StripeApi, plans: Plans, job: CustomerJob) -
     except (LinkedOtherwise, CustomerTaken, RefusedByLedger, StripeError) as error:
         log.warning("stripe_customer_waits", account_id=str(job.account_id), error=str(error))
         away = DELAYS[min(job.attempts, len(DELAYS)) - 1]
-        refused = not isinstance(error, StripeUnavailable | StripeKeyRefused)
+        refused = not isinstance(error, StripeUnavailable | StripeKeyRefused | UnreadableObject)
         async with acquire(pool) as connection:
             await put_off_job(
                 connection, job.account_id, delay=REFUSED if refused else away, error=str(error)

@@ -6,9 +6,10 @@ from typing import Final
 
 from events.audits import Finding
 from ledger.db import Connection
-from ledger.errors import StripeError
+from ledger.errors import StripeError, UnreadableObject
 from ledger.stripe import meters, summaries
 from ledger.stripe.api import StripeApi
+from ledger.stripe.meter_list import list_meters
 from ledger.stripe.summaries import Sent, Told
 from ledger.verification import HOUR, MOST, full_hour
 
@@ -32,8 +33,13 @@ async def compare_meters(
         until: The first that no longer does.
         customers: Ask for so many at random, each of one meter; None: for all.
     """
-    # hours that go on were never told of, and Stripe is not asked about the future
-    hours = full_hour(since), min(full_hour(until) + HOUR, full_hour(datetime.now(UTC)))
+    # hours that go on were never told of, and Stripe is not asked about the future; of what is
+    # no longer kept nobody knows
+    kept_since = full_hour(datetime.now(UTC) - meters.KEPT) + HOUR
+    hours = (
+        max(full_hour(since), kept_since),
+        min(full_hour(until) + HOUR, full_hour(datetime.now(UTC))),
+    )
     found = [
         Finding(
             kind="metered" if one.begun else "untold",
@@ -66,17 +72,21 @@ async def _differences(
     if not told:
         return
     try:
-        known = {
-            meter["event_name"]: meter["id"]
-            async for meter in stripe.pages("/v1/billing/meters", status="active")
-        }
+        known = await list_meters(stripe)
         for one in told:
-            if one.event_name not in known:
+            meter = known.get(one.event_name)
+            if meter is None:
                 what = f"Stripe has no active meter {one.event_name}, and {one.amount:,} were told"
                 yield Finding(kind="stripe", what=f"{what} of {one.customer}")
                 continue
-            async for finding in _difference(ledger, stripe, known[one.event_name], one, hours):
-                yield finding
+            try:
+                if isinstance(meter, UnreadableObject):
+                    raise meter
+                async for finding in _difference(ledger, stripe, meter.id, one, hours):
+                    yield finding
+            except UnreadableObject as error:  # of this one; Stripe may be clear about others
+                what = f"meter {one.event_name}, customer {one.customer}: {error}"
+                yield Finding(kind="untold", what=what)
     except StripeError as error:
         yield Finding(kind="untold", what=f"Stripe could not be compared with: {error}")
 

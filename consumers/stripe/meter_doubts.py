@@ -27,7 +27,7 @@ async def resolve(
         neither, Stripe's sum may not be complete yet.
 
     Raises:
-        StripeUnavailable, StripeKeyRefused, StripeRefused: nobody can tell.
+        StripeUnavailable, StripeKeyRefused, StripeRefused, UnreadableObject: nobody can tell.
     """
     first, hours = events[0], (events[0].hour, events[-1].hour + HOUR)
     there = await hours_at_stripe(stripe, meter_id, first.customer, *hours)

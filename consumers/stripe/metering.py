@@ -13,28 +13,27 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-import asyncpg
 import structlog
 from msgspec import Struct
 
 from consumers import metrics
-from consumers.pause import pause
+from consumers.keeping import keep_doing
 from consumers.stripe.meter_doubts import Told, resolve
-from events.errors import BadPlansFile
 from events.ids import new_id
 from events.meters import Meters
 from events.plans import read_meters
 from ledger.db import Connection, Pool, acquire, only_one
 from ledger.errors import (
-    LedgerError,
     MeterChanged,
     StripeError,
     StripeKeyRefused,
     StripeRefused,
     StripeUnavailable,
+    UnreadableObject,
 )
 from ledger.stripe import meters as ledger_meters
-from ledger.stripe.api import Json, StripeApi
+from ledger.stripe.api import StripeApi
+from ledger.stripe.meter_list import ListedMeter, list_meters
 from ledger.stripe.meters import MeterEvent
 
 log = structlog.get_logger()
@@ -75,14 +74,16 @@ class Exporter:
         self._stripe = stripe
         self._stop = stop
         self._clock = clock
-        self._meters: Mapping[str, Json] = {}  # Stripe's own, by what their events are called
+        self._meters: Mapping[str, ListedMeter] = {}  # by what their events are called
+        self._unanswered: list[StripeError] = []
         self._done = Exported()
 
     async def export(self, meters: Meters) -> Exported:
         """Do so.
 
         Raises:
-            StripeUnavailable, StripeKeyRefused: the rest is sent by a later pass.
+            StripeUnavailable, StripeKeyRefused, UnreadableObject: the rest is sent by a later
+                pass.
         """
         for meter in meters:
             try:
@@ -95,6 +96,8 @@ class Exporter:
             await self._resolve()
             self._done.parked += await ledger_meters.park_passed(self._ledger, self._clock())
             await self._send_all()
+        for error in self._unanswered:
+            raise error
         return self._done
 
     async def _send_all(self) -> None:
@@ -107,22 +110,18 @@ class Exporter:
             batch = [event for event in claimed if event.identifier not in unanswered]
             if not batch or not await self._send(batch, unanswered):
                 break
-        for error in unanswered.values():
-            raise error
+        self._unanswered += unanswered.values()
 
-    async def _ready(self, wanted: set[str]) -> Mapping[str, Json]:
+    async def _ready(self, wanted: set[str]) -> Mapping[str, ListedMeter]:
         """Those of Stripe's meters that add up what they are told."""
-        active = {
-            meter["event_name"]: meter
-            async for meter in self._stripe.pages("/v1/billing/meters", status="active")
-        }
+        active = await list_meters(self._stripe)
         ready = {}
         for name in sorted(wanted):
-            unfit = _unfit(active.get(name))
-            if unfit:
-                self._done.held.append(f"meter {name!r}: {unfit}")
+            meter = active.get(name)
+            if isinstance(meter, ListedMeter) and not meter.unfit:
+                ready[name] = meter
             else:
-                ready[name] = active[name]
+                self._done.held.append(f"meter {name!r}: {_unfit(meter)}")
         return ready
 
     async def _resolve(self) -> None:
@@ -133,12 +132,15 @@ class Exporter:
             if self._stop.is_set():
                 return
             events = list(group)
-            meter_id = self._meters[events[0].event_name]["id"]
+            meter_id = self._meters[events[0].event_name].id
             missing: Sequence[MeterEvent] = ()
             try:
                 missing, told = await resolve(self._ledger, self._stripe, meter_id, events)
             except StripeRefused as refused:
                 told = [(event, "parked", str(refused)) for event in events]
+            except UnreadableObject as error:  # they wait; other customers' sums may be clear
+                self._unanswered.append(error)
+                continue
             await self._settle(told)
             await ledger_meters.note_not_there(self._ledger, missing, self._clock())
 
@@ -174,8 +176,8 @@ class Exporter:
     async def _tell(self, event: MeterEvent) -> Told:
         meter = self._meters[event.event_name]
         payload = {
-            meter["customer_mapping"]["event_payload_key"]: event.customer,
-            meter["value_settings"]["event_payload_key"]: str(event.amount),
+            meter.customer_mapping.event_payload_key: event.customer,
+            meter.value_settings.event_payload_key: str(event.amount),
         }
         try:
             await self._stripe.post(
@@ -213,15 +215,14 @@ async def keep_metered(
     pool: Pool, stripe: StripeApi, plans: Path, stop: asyncio.Event, *, every_s: float
 ) -> None:
     """Do so until `stop`, with the meters that the file has by then."""
-    while not stop.is_set():
-        try:
-            found = await export(pool, stripe, read_meters(plans), stop)
-        except (BadPlansFile, LedgerError, OSError, asyncpg.PostgresError) as error:
-            log.warning("stripe_not_metered", error=repr(error))
-        else:
-            if found is not None:
-                _say(found)
-        await pause(stop, every_s)
+
+    async def meter() -> float:
+        found = await export(pool, stripe, read_meters(plans), stop)
+        if found is not None:
+            _say(found)
+        return every_s
+
+    await keep_doing("stripe_metering", meter, stop, retry_s=every_s)
 
 
 def _say(found: Exported) -> None:
@@ -234,16 +235,11 @@ def _say(found: Exported) -> None:
     )
 
 
-def _unfit(meter: Json | None) -> str:
-    """Why a meter of Stripe's cannot be told, if so."""
+def _unfit(meter: ListedMeter | UnreadableObject | None) -> str:
+    """Why a meter of Stripe's cannot be told."""
     if meter is None:
         return "Stripe has no active meter with this event name"
-    formula = meter["default_aggregation"]["formula"]
-    if formula != "sum":
-        return f"Stripe's meter does not add up, its formula is {formula!r}; it must be 'sum'"
-    if meter.get("event_time_window"):
-        return "Stripe's meter keeps one event of each window; it must take them raw"
-    return ""
+    return meter.unfit if isinstance(meter, ListedMeter) else str(meter)
 
 
 def _is_there(refused: StripeRefused) -> bool:

@@ -5,21 +5,18 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
-import asyncpg
-import nats.errors
 import structlog
 from msgspec import Struct
 
 from consumers import metrics
+from consumers.keeping import TROUBLE, keep_doing
 from ledger.db import Connection, Pool, acquire, only_one
-from ledger.errors import LedgerError, StripeError
 from ledger.stripe.passes import Pass, begin_pass, fail_pass, find_pass, finish_pass
 
 log = structlog.get_logger()
 
 RETRY_S: Final = 5.0  # where even the failure could not be written down
 ELSEWHERE_S: Final = 30.0  # to look again at what another process does
-FAILURES: Final = (StripeError, nats.errors.Error, OSError, TimeoutError)
 
 Run = Callable[[Connection, Pass], Awaitable[Pass]]
 
@@ -35,20 +32,17 @@ class Turns(Struct, frozen=True):
 async def keep_passing(turns: Iterable[Turns], pool: Pool, stop: asyncio.Event) -> None:
     """Run each pass whenever it is due, until `stop`: what then is under way goes on next time."""
     async with asyncio.TaskGroup() as tasks:
-        kept = [tasks.create_task(_keep(one, pool)) for one in turns if one.every_s]
+        kept = [tasks.create_task(_keep(one, pool, stop)) for one in turns if one.every_s]
         await stop.wait()
         for task in kept:
             task.cancel()
 
 
-async def _keep(turns: Turns, pool: Pool) -> None:
-    while True:
-        try:
-            wait_s = await _turn(turns.name, turns.run, pool, turns.every_s)
-        except (LedgerError, asyncpg.PostgresError, *FAILURES) as error:
-            log.warning("stripe_pass_waits", name=turns.name, error=repr(error))
-            wait_s = RETRY_S
-        await asyncio.sleep(wait_s)
+async def _keep(turns: Turns, pool: Pool, stop: asyncio.Event) -> None:
+    async def turn() -> float:
+        return await _turn(turns.name, turns.run, pool, turns.every_s)
+
+    await keep_doing(f"stripe_{turns.name}", turn, stop, retry_s=RETRY_S)
 
 
 async def _turn(name: str, run: Run, pool: Pool, every_s: float) -> float:
@@ -78,10 +72,16 @@ async def take_turn(name: str, run: Run, connection: Connection, *, every_s: flo
     begun = await begin_pass(connection, name)
     try:
         done = await run(connection, begun)
-    except (asyncpg.PostgresError, LedgerError, *FAILURES) as error:
+    except Exception as error:  # a fault of ours waits as long as one of Stripe's
         failures = await fail_pass(connection, name, _words(error), every_s=every_s)
         metrics.STRIPE_PASS_FAILURES.labels(name).set(failures)
-        log.warning("stripe_pass_failed", name=name, failures=failures, error=_words(error))
+        log.warning(
+            "stripe_pass_failed",
+            name=name,
+            failures=failures,
+            error=_words(error),
+            exc_info=not isinstance(error, TROUBLE),
+        )
         return None
     await finish_pass(connection, name, every_s=every_s)
     metrics.STRIPE_PASS_FAILURES.labels(name).set(0)

@@ -1,15 +1,15 @@
 """Has plans follow where no event asks for it: when time passes, or the plans file changes."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
-from consumers.pause import pause
+from consumers.keeping import keep_doing
 from events.plans_file import PlansFile
 from ledger.db import Connection, Pool, acquire
-from ledger.errors import LedgerError, LedgerUnavailable
 from ledger.plan_changes import record_plans
 from ledger.stripe.entitlements import follow, list_due, list_linked
 
@@ -25,13 +25,12 @@ FILE: Final = "plans file"
 
 async def follow_due(connection: Connection, plans: PlansFile) -> int:
     """Derive plans anew whose end has come; how many changed."""
-    changed = 0
-    while due := await list_due(connection, now := datetime.now(UTC), BATCH):
+    changed, now = 0, datetime.now(UTC)
+    before: Sequence[str] = ()
+    while (due := await list_due(connection, now, BATCH)) and due != before:
         async with connection.transaction():
-            given = await follow(connection, due, plans.plans, why=TIMER, now=now)
-        changed += len(given)
-        if len(due) < BATCH or not given:  # those that cannot be read stay due
-            break
+            changed += len(await follow(connection, due, plans.plans, why=TIMER, now=now))
+        before = due
     return changed
 
 
@@ -56,32 +55,29 @@ class PlansKeeper:
     def __init__(self, pool: Pool, plans: PlansFile) -> None:
         self._pool = pool
         self._plans = plans
-        self._changed = True  # the file, since it was followed
+        self._changed = asyncio.Event()  # the file, since it was followed
+        self._changed.set()
 
     async def work(self, stop: asyncio.Event) -> None:
         """Keep plans true until `stop`; PostgreSQL may be away for a while."""
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._watch())
-            while not stop.is_set():
-                await pause(stop, LOOK_S if await self._look() else RETRY_S)
+            await keep_doing("stripe_plans", self._look, stop, retry_s=RETRY_S)
             watching.cancel()
 
     async def _watch(self) -> None:
         async for _ in self._plans.changes():
-            self._changed = True
+            self._changed.set()
 
-    async def _look(self) -> bool:
-        changed, self._changed = self._changed, False
-        try:
-            async with acquire(self._pool) as connection:
-                if changed:
-                    log.info("plans_followed", changed=await follow_file(connection, self._plans))
-                await follow_due(connection, self._plans)
-        except LedgerUnavailable as error:
-            log.warning("plans_not_followed", error=repr(error))
-        except LedgerError:
-            log.exception("plans_not_followed")
-        else:
-            return True
-        self._changed = self._changed or changed
-        return False
+    async def _look(self) -> float:
+        async with acquire(self._pool) as connection:
+            if self._changed.is_set():
+                self._changed.clear()
+                try:
+                    changed = await follow_file(connection, self._plans)
+                except BaseException:
+                    self._changed.set()
+                    raise
+                log.info("plans_followed", changed=changed)
+            await follow_due(connection, self._plans)
+        return LOOK_S

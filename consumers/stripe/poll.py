@@ -9,6 +9,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import nats.errors
 import structlog
 from msgspec.structs import replace
 from nats.aio.client import Client
@@ -26,8 +27,8 @@ log = structlog.get_logger()
 LISTED: Final = timedelta(days=30)  # as far back as Stripe lists events
 #: Behind the cursor, in Stripe's time: an event may be listed later than one that is younger.
 OVERLAP_S: Final = 300
-#: By how much our clock may be ahead of Stripe's. Without events the cursor follows it,
-#: at this distance: an event that is parked would be listed for ever otherwise.
+#: By how much our clock may be ahead of Stripe's, or behind it. Without events the cursor follows
+#: it, at this distance: an event that is parked would be listed for ever otherwise.
 AHEAD_S: Final = 900
 PUBLISH_S: Final = 5.0
 
@@ -109,19 +110,24 @@ class Poll:
                 body = json.dumps(event).encode()  # escapes what UTF-8 cannot hold
                 # the next poll meets it again where the journal is behind, or has parked it
                 headers = {Header.MSG_ID.value: event["id"]}
-                await self._jetstream.publish(
-                    stripe.subject(body), body, stream=streams.STRIPE, headers=headers
-                )
+                try:
+                    await self._jetstream.publish(
+                        stripe.subject(body), body, stream=streams.STRIPE, headers=headers
+                    )
+                except nats.errors.MaxPayloadError:  # for ever: those behind it would never come
+                    log.error("stripe_event_too_large", id=event["id"], bytes=len(body))
         return len(lacking)
 
 
 def _newest(begun: Pass, events: list[Json]) -> int:
-    """Where the cursor will be after a listing that begins with these events."""
+    """Where the cursor will be after a listing that begins with these events.
+
+    Never further than Stripe's clock can be: beyond that no event would ever be listed.
+    """
     assert begun.began_at is not None
-    followed = int(begun.began_at.timestamp()) - AHEAD_S
-    if not events:
-        return max(begun.cursor or 0, followed)
-    created = events[0].get("created")
-    if not isinstance(created, int):
-        raise StripeUnavailable(f"event {events[0]['id']} has no time")
-    return max(begun.cursor or 0, followed, created)
+    now = int(begun.began_at.timestamp())
+    times = [event.get("created") for event in events]
+    told = [time for time in times if isinstance(time, int) and time <= now + AHEAD_S]
+    if events and not told:
+        raise StripeUnavailable("Stripe lists events, and none that has a time")
+    return max(begun.cursor or 0, now - AHEAD_S, *told)

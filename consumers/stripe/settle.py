@@ -7,23 +7,24 @@ from typing import Final
 
 import structlog
 
+from consumers.keeping import keep_doing
 from consumers.pause import pause
 from events.plans import Plans
 from events.plans_file import PlansFile
 from ledger.db import Pool, acquire, only_one
 from ledger.errors import (
-    LedgerError,
-    LedgerUnavailable,
     RefusedByLedger,
     StripeError,
     StripeKeyRefused,
+    StripeNotPermitted,
     StripeRefused,
     StripeUnavailable,
+    UnreadableObject,
 )
 from ledger.stripe.api import Json, StripeApi
 from ledger.stripe.entitlements import follow
-from ledger.stripe.fetch import FETCHED, fetch_object
-from ledger.stripe.objects import Unsettled, asking_at, list_unsettled, postpone, store_objects
+from ledger.stripe.fetch import FETCHED, fetch_objects
+from ledger.stripe.objects import asking_at, list_unsettled, postpone, store_objects
 
 log = structlog.get_logger()
 
@@ -31,13 +32,15 @@ LOOK_S: Final = 0.3  # between two looks where nothing waits
 RETRY_S: Final = 2.0  # before taking the place of who does it, or PostgreSQL is tried again
 AWAY_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0)  # after Stripe was away once, twice, ...
 BATCH: Final = 20  # objects, asked for at once: a second's worth of `StripeApi`
+#: Answers that are about one object, and no hindrance to others.
+_REFUSED: Final = (StripeRefused, StripeNotPermitted, UnreadableObject)
 
 
 async def settle(pool: Pool, api: StripeApi, plans: Plans) -> int:
     """Ask for some of the unsettled objects, the oldest doubt first.
 
-    Stripe is not waited for within a transaction. What it refuses, and what an answer
-    leaves as it was, is asked for again after an hour.
+    Stripe is not waited for within a transaction. What it refuses or answers with nonsense,
+    and what an answer leaves as it was, is asked for again after an hour.
 
     Returns:
         How many were asked for.
@@ -51,23 +54,25 @@ async def settle(pool: Pool, api: StripeApi, plans: Plans) -> int:
         waiting = await list_unsettled(connection, FETCHED, BATCH)
     if not waiting:
         return 0
-    answers = await asyncio.gather(*[_ask(api, one) for one in waiting])
+    answers = await fetch_objects(api, waiting)
     answered = [
         (one.id, answer)
         for one, answer in zip(waiting, answers, strict=True)
         if not isinstance(answer, StripeError)
     ]
     changed = await _store(pool, answered, asked, plans)
-    refused = [
-        one.id
+    refused = {
+        one.id: answer
         for one, answer in zip(waiting, answers, strict=True)
-        if isinstance(answer, StripeRefused)
-    ]
+        if isinstance(answer, _REFUSED)
+    }
+    for object_id, error in refused.items():
+        log.warning("stripe_refused", object=object_id, error=repr(error))
     async with acquire(pool) as connection:
-        await postpone(connection, refused, asked)
+        await postpone(connection, list(refused), asked)
     log.info("stripe_settled", asked=len(waiting), changed=changed)
     for answer in answers:
-        if isinstance(answer, StripeUnavailable | StripeKeyRefused):
+        if isinstance(answer, StripeError) and not isinstance(answer, _REFUSED):
             raise answer
     return len(waiting)
 
@@ -98,16 +103,14 @@ async def _store(
 
 async def keep_settled(pool: Pool, api: StripeApi, plans: PlansFile, stop: asyncio.Event) -> None:
     """Do so until `stop`; of all processes one at a time, so that Stripe's limits are kept."""
-    while not stop.is_set():
-        try:
-            async with acquire(pool) as connection, only_one(connection, "stripe_settle") as ours:
-                if ours:
-                    await _keep(pool, api, plans, stop)
-        except (LedgerUnavailable, OSError, TimeoutError) as error:
-            log.warning("stripe_not_settled", error=repr(error))
-        except LedgerError:
-            log.exception("stripe_not_settled")
-        await pause(stop, RETRY_S)
+
+    async def take_place() -> float:
+        async with acquire(pool) as connection, only_one(connection, "stripe_settle") as ours:
+            if ours:
+                await _keep(pool, api, plans, stop)
+        return RETRY_S
+
+    await keep_doing("stripe_settling", take_place, stop, retry_s=RETRY_S)
 
 
 async def _keep(pool: Pool, api: StripeApi, plans: PlansFile, stop: asyncio.Event) -> None:
@@ -123,13 +126,3 @@ async def _keep(pool: Pool, api: StripeApi, plans: PlansFile, stop: asyncio.Even
             failures = 0
             if not asked:
                 await pause(stop, LOOK_S)
-
-
-async def _ask(api: StripeApi, one: Unsettled) -> Json | StripeError:
-    try:
-        return await fetch_object(api, one.type, one.id, one.customer)
-    except StripeRefused as error:
-        log.warning("stripe_refused", object=one.id, error=repr(error))
-        return error
-    except StripeError as error:
-        return error

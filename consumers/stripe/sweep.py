@@ -13,14 +13,28 @@ from msgspec.structs import replace
 
 from consumers import metrics
 from consumers.stripe.fitness import storable
-from consumers.stripe.lists import PLANS_DEPEND_ON, Listed
+from consumers.stripe.lists import (
+    AT_ONCE,
+    PLANS_DEPEND_ON,
+    Denied,
+    Listed,
+    ask_for,
+    wanted_summaries,
+)
 from events.plans_file import PlansFile
 from ledger.db import Connection
-from ledger.errors import StripeKeyRefused, StripeRefused
-from ledger.stripe.api import Json, StripeApi
-from ledger.stripe.comparison import compare_objects, find_live, list_entitled
+from ledger.errors import StripeKeyRefused, UnreadableObject
+from ledger.stripe.api import Json, StripeApi, read
+from ledger.stripe.comparison import (
+    compare_objects,
+    count_live,
+    find_unlisted,
+    forget_listed,
+    list_entitled,
+    note_listed,
+)
 from ledger.stripe.entitlements import follow
-from ledger.stripe.fetch import SUMMARY, fetch_object
+from ledger.stripe.fetch import SUMMARY, Wanted
 from ledger.stripe.objects import asking_at, find_object, store_objects
 from ledger.stripe.passes import Pass, move_pass
 
@@ -44,6 +58,18 @@ class Difference(Struct, frozen=True):
         return f"{what} ({', '.join(self.fields)})" if self.fields else what
 
 
+class _Entitlement(Struct, frozen=True):
+    id: str
+
+
+class _Entitlements(Struct, frozen=True):
+    data: tuple[_Entitlement, ...]
+
+
+class _Summary(Struct, frozen=True):
+    entitlements: _Entitlements
+
+
 class Sweep:
     """One pass over the lists that plans depend on."""
 
@@ -55,35 +81,41 @@ class Sweep:
     async def run(self, ledger: Connection, begun: Pass) -> Pass:
         """Compare and repair, list by list; how far it is is not kept, repairs are.
 
+        What a restricted key may not read is passed over, and in the end said.
+
         Raises:
             StripeError, OSError, TimeoutError: go on later, from the beginning.
             LedgerUnavailable, asyncpg.PostgresError: as well.
         """
         self.differences.clear()
-        passed = 0
+        passed, denied = 0, Denied()
         for one in PLANS_DEPEND_ON:
-            passed += await self._list(ledger, one)
-        passed += await self._summaries(ledger)
-        counted = Counter(difference.kind for difference in self.differences)
+            with denied.passing_over(one.kind):
+                passed += await self._list(ledger, one)
+        with denied.passing_over(SUMMARY):
+            passed += await self._summaries(ledger)
+        counted = Counter[str](difference.kind for difference in self.differences)
         for kind in ("missing", "differs", "gone"):
             metrics.STRIPE_DIFFERENCES.labels(kind).set(counted[kind])
         done = replace(begun, passed=passed, found=len(self.differences))
         await move_pass(ledger, done)
+        denied.say()
         return done
 
     async def _list(self, ledger: Connection, one: Listed) -> int:
         began = await asking_at(ledger)
-        seen: set[str] = set()
-        has_more = True
+        await forget_listed(ledger)
+        passed, has_more = 0, True
         after: Json = {}
         while has_more:
             asked = await asking_at(ledger)
             objects, has_more = await self._api.page(one.path, **one.params, **after)
-            await self._compare(ledger, one.kind, storable(objects), asked)
-            seen.update(listed["id"] for listed in objects)
+            await note_listed(ledger, [listed["id"] for listed in objects])
+            await self._compare(ledger, one.kind, storable(one.kind, objects), asked)
+            passed += len(objects)
             after = {"starting_after": objects[-1]["id"]} if objects else {}
-        await self._look_for_gone(ledger, one.kind, seen, began)
-        return len(seen)
+        await self._look_for_gone(ledger, one.kind, began)
+        return passed
 
     async def _compare(
         self, ledger: Connection, kind: str, objects: Sequence[Json], asked: datetime
@@ -96,49 +128,56 @@ class Sweep:
         for id_, fields in differing.items():
             self._report(Difference("differs" if fields else "missing", kind, id_, fields))
 
-    async def _look_for_gone(
-        self, ledger: Connection, kind: str, seen: set[str], began: datetime
-    ) -> None:
+    async def _look_for_gone(self, ledger: Connection, kind: str, began: datetime) -> None:
         """Ask for each object that the ledger has for alive and Stripe does not list."""
-        live = await find_live(ledger, kind, began)
-        unseen = live.keys() - seen
-        if kind == "customer" and len(live) >= FEW and not live.keys() & seen:
+        live, some_listed = await count_live(ledger, kind, most=FEW)
+        if kind == "customer" and live >= FEW and not some_listed:
             raise StripeKeyRefused(
-                f"the key sees none of the {len(live)} customers that the ledger has: it is "
-                "another account's of Stripe, or another mode's"
+                "the key sees none of the customers that the ledger has: it is another account's "
+                "of Stripe, or another mode's"
             )
-        for id_ in sorted(unseen):
-            asked = await asking_at(ledger)
-            found = await fetch_object(self._api, kind, id_, live[id_])
-            differing = await compare_objects(ledger, [found], asked)
-            if found.get("deleted") is True:
-                await self._repair(ledger, [found], asked)
-                self._report(Difference("gone", kind, id_))
-            elif differing:
-                await self._repair(ledger, [found], asked)
-                self._report(Difference("differs", kind, id_, differing[id_]))
+        unlisted: list[Wanted] = []
+        async for one in find_unlisted(ledger, kind, began):
+            unlisted.append(one)
+            if len(unlisted) == AT_ONCE:
+                await self._ask_for(ledger, kind, unlisted)
+                unlisted = []
+        await self._ask_for(ledger, kind, unlisted)
+
+    async def _ask_for(self, ledger: Connection, kind: str, unlisted: Sequence[Wanted]) -> None:
+        asked = await asking_at(ledger)
+        found = storable(kind, await ask_for(self._api, unlisted))
+        differing = await compare_objects(ledger, found, asked)
+        gone = [one["id"] for one in found if one.get("deleted") is True]
+        await self._repair(ledger, [one for one in found if one["id"] in differing], asked)
+        for id_, fields in differing.items():
+            self._report(
+                Difference("gone", kind, id_)
+                if id_ in gone
+                else Difference("differs", kind, id_, fields)
+            )
 
     async def _summaries(self, ledger: Connection) -> int:
-        """What customers are entitled to: Stripe lists that for one of them at a time."""
-        if not await find_live(ledger, "entitlements.feature", await asking_at(ledger)):
-            return 0
-        customers = await list_entitled(ledger)
-        for customer in customers:
+        """What customers are entitled to."""
+        features, _ = await count_live(ledger, "entitlements.feature", most=1)
+        passed, after = 0, ""
+        while features and (customers := await list_entitled(ledger, after, limit=AT_ONCE)):
             asked = await asking_at(ledger)
-            try:
-                summary = await fetch_object(self._api, SUMMARY, "", customer)
-            except StripeRefused:
-                continue  # the customer is gone: its own difference
-            id_ = f"{SUMMARY}:{customer}"
-            known = await find_object(ledger, id_)
-            if known is not None and known.updated_at >= asked:
-                continue
-            had = _entitled(msgspec.json.decode(known.object)) if known else set()
-            if _entitled(summary) != had:
-                await self._repair(ledger, [summary], asked)
-                fields = ["entitlements"] if known else []
-                self._report(Difference("differs" if known else "missing", SUMMARY, id_, fields))
-        return len(customers)
+            for summary in storable(SUMMARY, await ask_for(self._api, wanted_summaries(customers))):
+                await self._compare_summary(ledger, summary, asked)
+            passed, after = passed + len(customers), customers[-1]
+        return passed
+
+    async def _compare_summary(self, ledger: Connection, summary: Json, asked: datetime) -> None:
+        id_ = f"{SUMMARY}:{summary['customer']}"
+        known = await find_object(ledger, id_)
+        if known is not None and known.updated_at >= asked:
+            return
+        had = _entitled(msgspec.json.decode(known.object)) if known else set()
+        if _entitled(summary) != had:
+            await self._repair(ledger, [summary], asked)
+            fields = ["entitlements"] if known else []
+            self._report(Difference("differs" if known else "missing", SUMMARY, id_, fields))
 
     async def _repair(self, ledger: Connection, objects: Sequence[Json], asked: datetime) -> None:
         async with ledger.transaction():
@@ -156,5 +195,9 @@ class Sweep:
         )
 
 
-def _entitled(summary: Json) -> set[str]:
-    return {one["id"] for one in summary["entitlements"]["data"]}
+def _entitled(summary: Json) -> set[str] | None:
+    """To what; None where it cannot be read."""
+    try:
+        return {one.id for one in read(summary, _Summary).entitlements.data}
+    except UnreadableObject:
+        return None

@@ -8,14 +8,14 @@ import structlog
 from msgspec.structs import replace
 
 from consumers.stripe.fitness import storable
-from consumers.stripe.lists import ALL, Listed
+from consumers.stripe.lists import ALL, AT_ONCE, Denied, Listed, ask_for, wanted_summaries
 from events.plans import Plans
 from ledger.db import Connection
 from ledger.errors import StripeRefused
 from ledger.stripe.api import Json, StripeApi
 from ledger.stripe.comparison import list_entitled
 from ledger.stripe.entitlements import follow
-from ledger.stripe.fetch import SUMMARY, fetch_object
+from ledger.stripe.fetch import SUMMARY
 from ledger.stripe.objects import asking_at, store_objects
 from ledger.stripe.passes import Pass, move_pass
 
@@ -41,17 +41,28 @@ class Sync:
     async def run(self, ledger: Connection, begun: Pass) -> Pass:
         """Store page by page, with the place after it in the same transaction.
 
+        What a restricted key may not read is passed over, and in the end said.
+
         Raises:
             StripeError, OSError, TimeoutError: go on later.
             LedgerUnavailable, asyncpg.PostgresError: as well.
         """
         state = begun if begun.list in LISTS else replace(begun, list=LISTS[0], after="")
-        for one in ALL[LISTS.index(state.list) :]:
-            state = await self._list(ledger, one, _at(state, one.path))
-        state = await self._summaries(ledger, _at(state, SUMMARY))
+        denied = Denied()
+        for path in LISTS[LISTS.index(state.list) :]:
+            state = _at(state, path)
+            with denied.passing_over(path):
+                state = await self._take_over(ledger, state)
         done = replace(state, list="", after="")
         await move_pass(ledger, done)
+        denied.say()
         return done
+
+    async def _take_over(self, ledger: Connection, state: Pass) -> Pass:
+        for one in ALL:
+            if one.path == state.list:
+                return await self._list(ledger, one, state)
+        return await self._summaries(ledger, state)
 
     async def _list(self, ledger: Connection, one: Listed, state: Pass) -> Pass:
         has_more = True
@@ -65,17 +76,19 @@ class Sync:
                     raise
                 state = replace(state, after="")  # what was last is deleted: from the beginning
                 continue
-            state = await self._store(ledger, state, objects, asked)
+            last = objects[-1]["id"] if objects else ""
+            state = await self._store(
+                ledger, state, storable(one.kind, objects), asked, passed=len(objects), after=last
+            )
         return state
 
     async def _summaries(self, ledger: Connection, state: Pass) -> Pass:
-        for customer in await list_entitled(ledger, state.after):
+        while customers := await list_entitled(ledger, state.after, limit=AT_ONCE):
             asked = await asking_at(ledger)
-            try:
-                summary = await fetch_object(self._api, SUMMARY, "", customer)
-            except StripeRefused:
-                continue  # the customer is gone
-            state = await self._store(ledger, state, [summary], asked, after=customer)
+            summaries = storable(SUMMARY, await ask_for(self._api, wanted_summaries(customers)))
+            state = await self._store(
+                ledger, state, summaries, asked, passed=len(summaries), after=customers[-1]
+            )
         return state
 
     async def _store(
@@ -85,15 +98,16 @@ class Sync:
         objects: Sequence[Json],
         asked: datetime,
         *,
-        after: str = "",
+        passed: int,
+        after: str,
     ) -> Pass:
         async with ledger.transaction():
-            changed = await store_objects(ledger, storable(objects), fetched_at=asked)
+            changed = await store_objects(ledger, objects, fetched_at=asked)
             await follow(ledger, changed.customers, self._plans, why="synchronized")
             moved = replace(
                 state,
-                after=after or (objects[-1]["id"] if objects else ""),
-                passed=state.passed + len(objects),
+                after=after,
+                passed=state.passed + passed,
                 found=state.found + len(changed.objects),
             )
             await move_pass(ledger, moved)

@@ -46,15 +46,22 @@ def sync() -> None:
         TextColumn("{task.completed}/{task.total} lists, {task.fields[passed]:,} objects"),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        bar = progress.add_task("Stripe", total=len(LISTS), passed=0)
+    progress = Progress(*columns, console=Console(stderr=True))
+    bar = progress.add_task("Stripe", total=len(LISTS), passed=0)
 
-        def tell(state: Pass) -> None:
-            done = LISTS.index(state.list)
-            progress.update(bar, description=state.list, completed=done, passed=state.passed)
+    def tell(state: Pass) -> None:
+        done = LISTS.index(state.list)
+        progress.update(bar, description=state.list, completed=done, passed=state.passed)
 
-        done = _run(SYNC, lambda api: Sync(api, plans, tell).run, every_s=0)
+    def run(api: StripeApi) -> Run:
+        progress.start()  # not before there is a key, and nobody else at it
+        return Sync(api, plans, tell).run
+
+    try:
+        done = _run(SYNC, run, every_s=0)
         progress.update(bar, description="Stripe", completed=len(LISTS), passed=done.passed)
+    finally:
+        progress.stop()
     print(f"{done.passed:,} objects, {done.found:,} of them new or changed")
 
 

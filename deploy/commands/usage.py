@@ -16,11 +16,12 @@ from deploy.commands.spans import span_of
 from deploy.errors import DeployError
 from events.audits import UsageAudited
 from events.plans import show_money
+from events.units import Quantity
 from ledger.accounts import list_accounts
 from ledger.ages import DEFAULT_DAYS
 from ledger.db import Connection
 from ledger.questions import MAX_ROWS, Wanted, read_question
-from ledger.reports import QUANTITIES, Bucket, Quantity, Report, Row, report_usage
+from ledger.reports import QUANTITIES, Bucket, Report, Row, report_usage
 from ledger.verification import HOUR, full_hour, rebuild_totals
 
 app = typer.Typer(help="Show what was used.", invoke_without_command=True)

@@ -64,7 +64,7 @@ def unpack(packages: Sequence[str], release: str, folder: Path, say: Say) -> Non
     options = _private_root(private, release)
     say(f"reading the package lists of Debian {release}")
     _run(["apt-get", *options, "update"])
-    say(f"fetching {', '.join(packages)}, about 100 MB with what they depend on")
+    say(f"fetching {', '.join(packages)}, with what they depend on")
     _run(["apt-get", *options, "--yes", "--download-only", "install", *packages])
     archives = [
         archive

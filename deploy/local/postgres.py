@@ -65,6 +65,7 @@ def install(say: debian.Say) -> None:
             if is_installed():
                 return
             part = PREFIX.with_suffix(".part")
+            say("about 100 MB are to be fetched")
             debian.unpack(PACKAGES, RELEASE, part, say)
             inside = part / BIN.relative_to(PREFIX)
             debian.wrap(inside, part)

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from edge.endpoint import API, JSON, Admin, route
+from edge.examples import Example
 from edge.reports import CSV, Asked, UsagePage, answer
 from ledger.db import Pool
 
@@ -31,4 +32,5 @@ endpoint = route(
     perspective=Admin,
     services={API},
     media_types=(JSON, CSV),
+    example=Example(query={"group_by": "account", "top": "requests"}, needs=["REQUEST_ID"]),
 )

@@ -7,7 +7,8 @@ from litestar.params import FromPath
 
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
-from edge.errors import NoSubscription
+from edge.errors import NoSubscription, StripeAway
+from edge.examples import Example
 from edge.subscriptions import Subscription
 
 
@@ -19,6 +20,7 @@ async def get_any_subscription(
 
     Raises:
         NoSubscription: there never was one.
+        StripeAway: nobody understands what Stripe has said of it.
         UnknownAccount: there is no such account.
     """
     return await billing.subscription(account_id)
@@ -31,5 +33,6 @@ endpoint = route(
     description="An account's subscription and its plan, as the ledger has them.",
     perspective=Admin,
     services={API},
-    raises={NoSubscription},
+    raises={NoSubscription, StripeAway},
+    example=Example(after="post_any_subscription"),
 )

@@ -4,11 +4,11 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from edge.asking import ASKING
 from edge.auth import Caller
-from edge.billing import Billing
+from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Application, route
 from edge.errors import AlreadySubscribed, InvalidInput
+from edge.examples import Example
 from edge.input import Url
 
 
@@ -58,5 +58,12 @@ endpoint = route(
     perspective=Application,
     services={API},
     status_code=201,
-    raises={*ASKING, AlreadySubscribed, InvalidInput},
+    raises={*ASKING_FOR, AlreadySubscribed, InvalidInput},
+    example=Example(
+        body=NewCheckout(
+            plan="pro",
+            success_url="https://shop.example/thanks",
+            cancel_url="https://shop.example/prices",
+        )
+    ),
 )

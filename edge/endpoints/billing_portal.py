@@ -4,10 +4,10 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec import Struct
 
-from edge.asking import ASKING
 from edge.auth import Caller
-from edge.billing import Billing
+from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Application, route
+from edge.examples import Example
 from edge.input import Url
 
 
@@ -45,5 +45,6 @@ endpoint = route(
     perspective=Application,
     services={API},
     status_code=201,
-    raises={*ASKING},
+    raises={*ASKING_FOR},
+    example=Example(body=NewPortal("https://shop.example/account")),
 )

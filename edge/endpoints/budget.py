@@ -7,6 +7,7 @@ from msgspec import Struct
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
 from edge.errors import InvalidInput
+from edge.examples import Example
 from edge.input import money_of
 from events.plans import show_money
 from ledger.accounts import change_account
@@ -40,4 +41,5 @@ endpoint = route(
     perspective=Application,
     services={API},
     raises={InvalidInput},
+    example=Example(body=Budget("12.50")),
 )

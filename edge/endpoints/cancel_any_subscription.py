@@ -6,10 +6,10 @@ from uuid import UUID
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from edge.asking import ASKING
-from edge.billing import Billing
+from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Admin, route
 from edge.errors import NoSubscription
+from edge.examples import Example
 from edge.subscriptions import Subscription
 
 
@@ -36,5 +36,6 @@ endpoint = route(
     "at once.",
     perspective=Admin,
     services={API},
-    raises={*ASKING, NoSubscription},
+    raises={*ASKING_FOR, NoSubscription},
+    example=Example(after="post_any_subscription"),
 )

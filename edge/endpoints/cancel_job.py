@@ -8,13 +8,20 @@ from litestar.params import FromPath
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
 from edge.errors import BrokerAway, JobBegun, UnknownJob
+from edge.examples import Example
 from edge.jobs.store import JobStore
 
 
 async def cancel_job(
     job_id: FromPath[UUID], caller: NamedDependency[Caller], jobs: NamedDependency[JobStore]
 ) -> None:
-    """Cancel it, if it has not begun."""
+    """Cancel it, if it has not begun.
+
+    Raises:
+        UnknownJob: the account has none of this id, or no more.
+        JobBegun: it runs, or is finished.
+        BrokerAway: nobody can tell.
+    """
     await jobs.cancel(caller.account.id, job_id)
 
 
@@ -28,4 +35,7 @@ endpoint = route(
     services={API},
     status_code=204,
     raises={BrokerAway, JobBegun, UnknownJob},
+    example=Example(
+        path={"job_id": "NEW_JOB_ID"}, unless={409: "the job has begun, as it mostly has by then"}
+    ),
 )

@@ -9,6 +9,7 @@ from msgspec import Struct
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
 from edge.errors import BrokerAway
+from edge.examples import Example
 from edge.jobs.store import JobStore
 
 
@@ -37,4 +38,5 @@ endpoint = route(
     perspective=Application,
     services={API},
     raises={BrokerAway},
+    example=Example(query={"state": "open"}),
 )

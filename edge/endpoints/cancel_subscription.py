@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
-from edge.asking import ASKING
 from edge.auth import Caller
-from edge.billing import Billing
+from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Application, route
 from edge.errors import NoSubscription
+from edge.examples import Example
 from edge.subscriptions import Subscription
 
 
@@ -35,5 +35,6 @@ endpoint = route(
     "at once.",
     perspective=Application,
     services={API},
-    raises={*ASKING, NoSubscription},
+    raises={*ASKING_FOR, NoSubscription},
+    example=Example(after="post_subscription"),
 )

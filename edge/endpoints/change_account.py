@@ -9,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edge.endpoint import API, Admin, route
 from edge.errors import InvalidInput
+from edge.examples import Example
 from edge.input import money_of
 from edge.plans import RunningPlans
 from events.plans import DEFAULT
@@ -63,4 +64,5 @@ endpoint = route(
     perspective=Admin,
     services={API},
     raises={InvalidInput},
+    example=Example(body=Changes(concurrency=8, monthly_budget="12.50")),
 )

@@ -5,10 +5,10 @@ from uuid import UUID
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from edge.asking import ASKING
-from edge.billing import Billing
+from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Admin, route
 from edge.errors import InvalidInput, NoSubscription
+from edge.examples import Example
 from edge.subscriptions import Subscription, SubscriptionChanges
 
 
@@ -36,5 +36,8 @@ endpoint = route(
     "its period.",
     perspective=Admin,
     services={API},
-    raises={*ASKING, InvalidInput, NoSubscription},
+    raises={*ASKING_FOR, InvalidInput, NoSubscription},
+    example=Example(
+        body=SubscriptionChanges(cancel_at_period_end=False), after="post_any_subscription"
+    ),
 )

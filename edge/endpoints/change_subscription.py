@@ -3,11 +3,11 @@
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from edge.asking import ASKING
 from edge.auth import Caller
-from edge.billing import Billing
+from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Application, route
 from edge.errors import InvalidInput, NoSubscription
+from edge.examples import Example
 from edge.subscriptions import OwnChanges, Subscription
 
 
@@ -34,5 +34,6 @@ endpoint = route(
     "its period.",
     perspective=Application,
     services={API},
-    raises={*ASKING, InvalidInput, NoSubscription},
+    raises={*ASKING_FOR, InvalidInput, NoSubscription},
+    example=Example(body=OwnChanges(cancel_at_period_end=False), after="post_subscription"),
 )

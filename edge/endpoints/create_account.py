@@ -8,6 +8,7 @@ from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
 from edge.errors import InvalidInput
+from edge.examples import Example
 from edge.plans import RunningPlans
 from events.plans import DEFAULT
 from ledger.accounts import LedgerAccount, create_account
@@ -45,4 +46,5 @@ endpoint = route(
     services={API},
     status_code=201,
     raises={InvalidInput},
+    example=Example(body=NewAccount("Ada Lovelace")),
 )

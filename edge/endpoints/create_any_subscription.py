@@ -5,10 +5,10 @@ from uuid import UUID
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from edge.asking import ASKING
-from edge.billing import Billing
+from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Admin, route
 from edge.errors import AlreadySubscribed, InvalidInput
+from edge.examples import Example
 from edge.subscriptions import NewSubscription, Subscription
 
 
@@ -36,5 +36,6 @@ endpoint = route(
     perspective=Admin,
     services={API},
     status_code=201,
-    raises={*ASKING, AlreadySubscribed, InvalidInput},
+    raises={*ASKING_FOR, AlreadySubscribed, InvalidInput},
+    example=Example(body=NewSubscription(plan="pro")),
 )

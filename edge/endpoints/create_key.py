@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
+from edge.examples import Example
 from edge.settings import Settings
 from events.accounts import ApiKey
 from ledger.api_keys import create_key
@@ -64,4 +65,5 @@ endpoint = route(
     perspective=Admin,
     services={API},
     status_code=201,
+    example=Example(body=NewKey("to try", scope=("entities", "embeddings"))),
 )

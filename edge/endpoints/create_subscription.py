@@ -3,11 +3,11 @@
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
-from edge.asking import ASKING
 from edge.auth import Caller
-from edge.billing import Billing
+from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Application, route
 from edge.errors import AlreadySubscribed, InvalidInput
+from edge.examples import Example
 from edge.subscriptions import NewSubscription, Subscription
 
 
@@ -35,5 +35,6 @@ endpoint = route(
     perspective=Application,
     services={API},
     status_code=201,
-    raises={*ASKING, AlreadySubscribed, InvalidInput},
+    raises={*ASKING_FOR, AlreadySubscribed, InvalidInput},
+    example=Example(body=NewSubscription(plan="pro")),
 )

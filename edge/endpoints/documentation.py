@@ -1,41 +1,27 @@
-"""The API's description, for people."""
+"""The API's description, for people: where to begin, and what there is."""
 
-from litestar import Response
 from litestar.di import NamedDependency
+from litestar.response import Template
 
-from edge.endpoint import API, Public, route
-from edge.pages import page
-from edge.settings import Settings
-
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Tollgate API</title>
-<link rel="icon" href="{root}/docs/assets/favicon-32x32.png">
-<link rel="stylesheet" href="{root}/docs/assets/swagger-ui.css">
-</head>
-<body>
-<div id="swagger-ui"></div>
-<script src="{root}/docs/assets/swagger-ui-bundle.js"></script>
-<script>SwaggerUIBundle({{url: "{root}/openapi.json", dom_id: "#swagger-ui"}})</script>
-</body>
-</html>
-"""
+from edge.documentation.pages import Pages
+from edge.documentation.place import Place
+from edge.endpoint import API, HTML, Public, route
 
 
-async def get_documentation(settings: NamedDependency[Settings]) -> Response[str]:
-    """Swagger UI over this server's own files: it renders without the internet."""
-    return page(PAGE.format(root=settings.root_path.rstrip("/")))
+async def get_documentation(
+    pages: NamedDependency[Pages],
+    place: NamedDependency[Place],
+) -> Template:
+    """Readable without JavaScript, and without the internet."""
+    return Template("index.html", context=dict(pages.index(place)))
 
 
 endpoint = route(
     "GET",
     "/docs",
     get_documentation,
-    description="This documentation.",
+    description="This documentation: how to begin, and every endpoint.",
     perspective=Public,
     services={API},
-    media_types=("text/html",),
+    media_types=(HTML,),
 )

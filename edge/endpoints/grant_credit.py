@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from edge.endpoint import API, Admin, route
 from edge.errors import InvalidInput
+from edge.examples import Example
 from edge.input import money_of
 from ledger.accounts import Credit, grant_credit
 from ledger.db import Pool, acquire
@@ -45,4 +46,5 @@ endpoint = route(
     services={API},
     status_code=201,
     raises={InvalidInput},
+    example=Example(body=NewCredit("12.50", "Thanks for the bug report.")),
 )

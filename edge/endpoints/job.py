@@ -19,7 +19,12 @@ _NOTHING: Final[Any] = b""
 async def get_job(
     job_id: FromPath[UUID], caller: NamedDependency[Caller], jobs: NamedDependency[JobStore]
 ) -> Response[JobResult]:
-    """Read its result; there is none yet: 202, and nothing."""
+    """Read its result; there is none yet: 202, and nothing.
+
+    Raises:
+        UnknownJob: the account has none of this id, or no more.
+        BrokerAway: nobody can tell.
+    """
     result = await jobs.find(caller.account.id, job_id)
     if result is None:
         return Response(_NOTHING, status_code=202)

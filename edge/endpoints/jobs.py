@@ -12,6 +12,7 @@ from msgspec import Struct
 from edge.auth import Caller
 from edge.endpoint import API, Application, route
 from edge.errors import BrokerAway
+from edge.examples import Example
 from edge.jobs.store import JobStore
 from events.ids import time_of
 
@@ -57,4 +58,5 @@ endpoint = route(
     perspective=Application,
     services={API},
     raises={BrokerAway},
+    example=Example(query={"state": "open"}),
 )

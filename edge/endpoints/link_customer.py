@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from edge.asking import ASKING
 from edge.billing import Billing
 from edge.endpoint import API, Admin, route
+from edge.examples import Example
 
 
 class Link(Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,4 +42,5 @@ endpoint = route(
     perspective=Admin,
     services={API},
     raises={*ASKING},
+    example=Example(body=Link("$CUSTOMER_ID")),
 )

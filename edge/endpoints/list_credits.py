@@ -8,6 +8,7 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from edge.endpoint import API, Admin, route
+from edge.examples import Example
 from ledger.accounts import Credit, list_credits
 from ledger.db import Pool, acquire
 
@@ -31,4 +32,5 @@ endpoint = route(
     description="The last hundred credits and corrections of an account, newest first.",
     perspective=Admin,
     services={API},
+    example=Example(after="post_credit"),
 )

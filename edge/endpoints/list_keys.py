@@ -8,6 +8,7 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from edge.endpoint import API, Admin, route
+from edge.examples import Example
 from events.accounts import ApiKey
 from ledger.api_keys import list_keys
 from ledger.db import Pool, acquire
@@ -32,4 +33,5 @@ endpoint = route(
     description="The keys of an account by their public ids, and when each was last used.",
     perspective=Admin,
     services={API},
+    example=Example(after="post_key"),
 )

@@ -15,7 +15,10 @@ async def get_metrics() -> Response[bytes]:
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # the library's own switch
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+    # Litestar says itself that it is UTF-8
+    return Response(
+        generate_latest(registry), media_type=CONTENT_TYPE_LATEST.partition("; charset")[0]
+    )
 
 
 endpoint = route(

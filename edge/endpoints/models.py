@@ -19,6 +19,7 @@ class Model(Struct, frozen=True, kw_only=True):
     description: str
     tasks: tuple[str, ...]
     languages: tuple[str, ...]  # that it reads; empty: any
+    translator: str  # the model that translates others, where a path names one; or empty
     running: bool
     workers: int
 
@@ -42,6 +43,7 @@ def show_model(state: ModelState) -> Model:
         description=state.model.description,
         tasks=state.model.tasks,
         languages=state.model.languages,
+        translator=state.model.translator,
         running=state.workers > 0,
         workers=state.workers,
     )

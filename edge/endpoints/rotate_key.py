@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 from edge.endpoint import API, Admin, route
 from edge.endpoints.create_key import CreatedKey
 from edge.errors import NotFound
+from edge.examples import Example
 from edge.settings import Settings
 from ledger.api_keys import rotate_key
 from ledger.db import Pool, acquire
@@ -49,4 +50,5 @@ endpoint = route(
     perspective=Admin,
     services={API},
     status_code=201,
+    example=Example(body=Rotation(overlap_s=3_600)),
 )

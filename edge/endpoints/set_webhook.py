@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from edge.endpoint import API, Admin, route
 from edge.errors import InvalidParameter
+from edge.examples import Example
 from edge.input import Url
 from edge.settings import Settings
 from events.webhooks import check_url
@@ -61,4 +62,5 @@ endpoint = route(
     "Webhooks has it, and tried again for three days.",
     perspective=Admin,
     services={API},
+    example=Example(body=NewWebhook("https://shop.example/tollgate")),
 )

@@ -5,7 +5,8 @@ from litestar.di import NamedDependency
 from edge.auth import Caller
 from edge.billing import Billing
 from edge.endpoint import API, Application, route
-from edge.errors import NoSubscription
+from edge.errors import NoSubscription, StripeAway
+from edge.examples import Example
 from edge.subscriptions import Subscription
 
 
@@ -17,6 +18,7 @@ async def get_subscription(
 
     Raises:
         NoSubscription: there never was one.
+        StripeAway: nobody understands what Stripe has said of it.
     """
     return await billing.subscription(caller.account.id)
 
@@ -28,5 +30,6 @@ endpoint = route(
     description="The account's subscription and its plan, as the ledger has them.",
     perspective=Application,
     services={API},
-    raises={NoSubscription},
+    raises={NoSubscription, StripeAway},
+    example=Example(after="post_subscription"),
 )

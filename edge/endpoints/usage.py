@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 
 from edge.auth import Caller
 from edge.endpoint import API, JSON, Application, route
+from edge.examples import Example
 from edge.reports import CSV, Asked, UsagePage, answer
 from ledger.db import Pool
 
@@ -30,4 +31,5 @@ endpoint = route(
     perspective=Application,
     services={API},
     media_types=(JSON, CSV),
+    example=Example(query={"bucket": "hour", "group_by": "model,task"}, needs=["REQUEST_ID"]),
 )

@@ -85,7 +85,8 @@ class Intake:
             await self._store.put(job)
             return taken(job.url, headers)
         target = waiting.asked.target
-        same = b"\0".join((b"async", target.model.encode(), target.task.encode(), waiting.body))
+        named = (target.model, target.task, target.language)
+        same = b"\0".join((b"async", *(name.encode() for name in named), waiting.body))
         begun = await self._idempotency.begin(waiting.caller.account.id, key, same, job.id)
         if isinstance(begun, bytes):
             return taken(begun.decode(), [*headers, (b"idempotent-replayed", b"true")])

@@ -36,6 +36,8 @@ class Places:
             self._leave()
 
     def _leave(self) -> None:
+        # who was cancelled may not have got to leaving the line
+        self._line = [one for one in self._line if not one[1].done()]
         if not self._line:
             self._free += 1
             return

@@ -12,11 +12,13 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from edge import metrics
 from edge.entry import NotWritten
 from edge.errors import BadReply, EdgeError, Internal, JobExpired, JobLost, WorkerGone
+from edge.jobs.claim import Claim, begin
 from edge.jobs.outcome import answered, failed, is_hopeful
 from edge.jobs.places import Places
-from edge.jobs.store import Claim, JobStore
+from edge.jobs.records import Records
 from events import jobs
 from events.ids import new_id
 from events.jobs import Finished, Job, Lane
@@ -38,15 +40,15 @@ class Runner:
 
     Args:
         connection: Connected, or on its way back.
-        store: What is known of jobs.
+        records: What the broker has of jobs.
         run: Answers a job, admitted under the second argument's request id and metered
             under the third's; raises an `EdgeError` where it is not answered, nor billed.
         at_once: How many jobs.
     """
 
-    def __init__(self, connection: Client, store: JobStore, run: Run, *, at_once: int) -> None:
+    def __init__(self, connection: Client, records: Records, run: Run, *, at_once: int) -> None:
         self._connection = connection
-        self._store = store
+        self._records = records
         self._run = run
         self._places = Places(at_once)
         self._at_once = at_once
@@ -86,14 +88,20 @@ class Runner:
         async for messages in pull.batches():
             for message in messages:
                 begun = asyncio.Event()
-                task = tasks.create_task(self._handle(message, begun))
+                alive = tasks.create_task(_keep(message))
+                task = tasks.create_task(self._handle(message, begun, alive))
                 self._in_hand.add(task)
                 task.add_done_callback(self._in_hand.discard)
                 await begun.wait()
 
-    async def _handle(self, message: Msg, begun: asyncio.Event) -> None:
-        """See one job through; whatever happens, its message is settled."""
-        alive = asyncio.create_task(_keep(message))
+    async def _handle(self, message: Msg, begun: asyncio.Event, alive: asyncio.Task[None]) -> None:
+        """See one job through; whatever happens, its message is settled.
+
+        Args:
+            message: The job's.
+            begun: Set as soon as the next one may be taken.
+            alive: What keeps it from being handed out again; ended with it.
+        """
         delay_s: float | None = 1.0
         try:
             job = jobs.decode(message.data)
@@ -123,7 +131,7 @@ class Runner:
         Raises:
             NotWritten, EdgeError: it is not known what became of it; it goes on as it was.
         """
-        claim = await self._store.claim(job)
+        claim = await begin(self._records, job)
         if isinstance(claim, Finished):
             await self._announce(job, claim)  # whoever finished it may not have come to that
             return None
@@ -144,7 +152,7 @@ class Runner:
         result = failed(job, error) if error else answered(job, content, claim.request_id)
         result = await _finish(claim, result)
         await self._announce(job, result)
-        log.info("job_finished", job_id=str(job.id), status=result.http_code)
+        metrics.JOBS.labels(result.http_code).inc()
         return None
 
     async def _attempt(self, claim: Claim) -> bytes:

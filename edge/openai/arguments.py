@@ -1,18 +1,20 @@
 """What the bodies of OpenAI's clients have in common."""
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
 from edge.errors import InvalidInput, Unsupported
-from events.tasks.task import MAX_CHARACTERS, Text, Tokens
+from events.tasks.task import MAX_CHARACTERS, Tokens, UnionText, require_words
 from events.tasks.writing import MaxTokens, Seed, Several, StopText, StopTexts, Temperature, TopP
 
 Refused = Annotated[Any, Meta(description="Not supported: null, or what stands for its absence.")]
 #: A text, several, the ids of one's tokens, or those of several.
 TextOrTokens = Annotated[
-    Text | list[Text | int | Tokens], Meta(description="Ids are of the model's own tokens.")
+    UnionText | list[UnionText | int | Tokens],
+    Meta(description="Ids are of the model's own tokens."),
 ]
 Noted = Annotated[str | None, Meta(description="Taken; no answer depends on it.")]
 
@@ -60,30 +62,42 @@ class WritingArguments(Arguments, frozen=True, kw_only=True):
         }
 
 
-#: Arguments that nothing here honours, and their values that ask for nothing.
+class NotHonoured:
+    """Arguments that no model here honours, and their values that ask for nothing.
+
+    Args:
+        harmless: These values, by the argument's name; null is always one.
+    """
+
+    def __init__(self, harmless: Mapping[str, Sequence[Any]]) -> None:
+        self._harmless = harmless
+        self._values = attrgetter(*harmless)
+        self._absent = (None,) * len(harmless)
+
+    def refuse(self, body: Struct, *, at: str = "") -> None:
+        """See that nothing is asked for that would be ignored.
+
+        Args:
+            body: As it was read.
+            at: Where in the whole it is.
+
+        Raises:
+            Unsupported: something is.
+        """
+        values = self._values(body)
+        if values == self._absent:  # as it is in nearly all
+            return
+        for (name, harmless), value in zip(self._harmless.items(), values, strict=True):
+            if value is not None and value not in harmless:
+                message = f"no model here honours this `{name}`; leave it out"
+                raise Unsupported(message, param=at + name)
+
+
 WRITING: Final[Mapping[str, Sequence[Any]]] = {
     "frequency_penalty": (0,),
     "presence_penalty": (0,),
     "logit_bias": ({},),
 }
-
-
-def refuse(body: Struct, unsupported: Mapping[str, Sequence[Any]], *, at: str = "") -> None:
-    """See that nothing is asked for that would be ignored.
-
-    Args:
-        body: As it was read.
-        unsupported: The arguments that are not honoured, and their values that may stand.
-        at: Where in the body they are, with a dot behind.
-
-    Raises:
-        Unsupported: something is.
-    """
-    for name, harmless in unsupported.items():
-        value = getattr(body, name)
-        if value is not None and value not in harmless:
-            message = f"no model here honours this `{name}`; leave it out"
-            raise Unsupported(message, param=at + name)
 
 
 def prompts_of(given: str | list[Any], param: str, *, at_most: int) -> list[Any]:
@@ -98,7 +112,7 @@ def prompts_of(given: str | list[Any], param: str, *, at_most: int) -> list[Any]
         InvalidInput: there is nothing in it, too much, or single tokens among texts.
     """
     if isinstance(given, str):
-        return [given]
+        given = [given]
     if not given:
         raise InvalidInput(f"`{param}` is empty; send some text", param=param)
     single = sum(isinstance(one, int) for one in given)
@@ -110,6 +124,10 @@ def prompts_of(given: str | list[Any], param: str, *, at_most: int) -> list[Any]
     prompts = [given] if single else given
     if len(prompts) > at_most or (single and single > MAX_CHARACTERS):
         raise InvalidInput(f"`{param}` is too long; send at most {at_most} at a time", param=param)
+    try:
+        require_words(prompts, param)
+    except ValueError as error:
+        raise InvalidInput(str(error), param=param) from error
     return prompts
 
 

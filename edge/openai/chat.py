@@ -3,12 +3,10 @@
 Source: https://platform.openai.com/docs/api-reference/chat
 """
 
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
-import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from edge import sse
@@ -18,12 +16,12 @@ from edge.errors import InvalidInput
 from edge.openai.arguments import (
     WRITING,
     Noted,
+    NotHonoured,
     Refused,
     WritingArguments,
-    refuse,
     usage_wanted,
 )
-from edge.openai.dialect import ChunkWriter, Dialect, Reason, Usage, usage_of
+from edge.openai.dialect import ChunkWriter, Dialect, Reason, Usage, encode, usage_of
 from events.tasks import chat
 from events.tasks.chat import MAX_MESSAGES, ChatInput, ChatResult, Content, Message, Role
 from events.tasks.generation import GenerationPiece
@@ -44,6 +42,7 @@ class ChatMessage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     role: Role
     content: Content | Annotated[list[TextPart], Meta(min_length=1, max_length=MAX_MESSAGES)]
     name: Refused = None
+    annotations: Refused = None
     tool_calls: Refused = None
     function_call: Refused = None
     refusal: Refused = None
@@ -77,34 +76,38 @@ class ChatArguments(WritingArguments, frozen=True, kw_only=True):
     web_search_options: Refused = None
 
 
-#: Arguments that nothing here honours, and their values that ask for nothing.
-_UNSUPPORTED: Final[Mapping[str, Sequence[Any]]] = {
-    **WRITING,
-    "audio": (),
-    "function_call": ("none", "auto"),  # of no functions
-    "functions": ([],),
-    "logprobs": (False,),
-    "metadata": ({},),
-    "modalities": (["text"],),
-    "parallel_tool_calls": (True, False),  # of no tools
-    "prediction": (),
-    "reasoning_effort": ("none",),
-    "response_format": ({"type": "text"},),
-    "service_tier": ("auto", "default"),
-    "store": (False,),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "top_logprobs": (0,),
-    "verbosity": ("medium",),
-    "web_search_options": (),
-}
-_UNSUPPORTED_IN_A_MESSAGE: Final[Mapping[str, Sequence[Any]]] = {
-    "name": (),
-    "tool_calls": ([],),
-    "function_call": (),
-    "refusal": (),
-    "audio": (),
-}
+_NOT_HONOURED: Final = NotHonoured(
+    {
+        **WRITING,
+        "audio": (),
+        "function_call": ("none", "auto"),  # of no functions
+        "functions": ([],),
+        "logprobs": (False,),
+        "metadata": ({},),
+        "modalities": (["text"],),
+        "parallel_tool_calls": (True, False),  # of no tools
+        "prediction": (),
+        "reasoning_effort": ("none",),
+        "response_format": ({"type": "text"},),
+        "service_tier": ("auto", "default"),
+        "store": (False,),
+        "tool_choice": ("none", "auto"),
+        "tools": ([],),
+        "top_logprobs": (0,),
+        "verbosity": ("medium",),
+        "web_search_options": (),
+    }
+)
+_NOT_HONOURED_OF_A_MESSAGE: Final = NotHonoured(
+    {
+        "name": (),
+        "annotations": ([],),
+        "tool_calls": ([],),
+        "function_call": (),
+        "refusal": (),
+        "audio": (),
+    }
+)
 
 
 class AnswerMessage(Struct, frozen=True, kw_only=True):
@@ -167,7 +170,7 @@ class ChatDialect(Dialect[ChatArguments]):
 
     def asked(self, body: ChatArguments) -> Asked:
         """What a conversation asks."""
-        refuse(body, _UNSUPPORTED)
+        _NOT_HONOURED.refuse(body)
         usage = usage_wanted(body)
         value = ChatInput(
             messages=[_message(*numbered) for numbered in enumerate(body.messages)],
@@ -186,7 +189,7 @@ class ChatDialect(Dialect[ChatArguments]):
 
 
 def _message(number: int, message: ChatMessage) -> Message:
-    refuse(message, _UNSUPPORTED_IN_A_MESSAGE, at=f"messages[{number}].")
+    _NOT_HONOURED_OF_A_MESSAGE.refuse(message, at=f"messages[{number}].")
     content = message.content
     if not isinstance(content, str):
         content = "\n".join(part.text for part in content)
@@ -228,7 +231,7 @@ class ChatWriter(ChunkWriter):
             )
             for index, answer in enumerate(value.answers)
         ]
-        return msgspec.json.encode(
+        return encode(
             ChatCompletion(
                 id=self._id,
                 created=self.created,
@@ -266,7 +269,7 @@ class ChatWriter(ChunkWriter):
             choices=choices,
             usage=usage if self._usage else UNSET,
         )
-        return sse.event(msgspec.json.encode(chunk))
+        return sse.event(encode(chunk))
 
 
 DIALECT: Final = ChatDialect(

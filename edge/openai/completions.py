@@ -3,12 +3,10 @@
 Source: https://platform.openai.com/docs/api-reference/completions
 """
 
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final, Literal
+from typing import Final, Literal
 from uuid import UUID
 
-import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from edge import sse
@@ -16,14 +14,14 @@ from edge.called import Called
 from edge.dialect import Asked
 from edge.openai.arguments import (
     WRITING,
+    NotHonoured,
     Refused,
     TextOrTokens,
     WritingArguments,
     prompts_of,
-    refuse,
     usage_wanted,
 )
-from edge.openai.dialect import ChunkWriter, Dialect, Reason, Usage, usage_of
+from edge.openai.dialect import ChunkWriter, Dialect, Reason, Usage, encode, usage_of
 from events.tasks import completion
 from events.tasks.completion import MAX_PROMPTS, CompletionInput, CompletionResult
 from events.tasks.generation import GenerationPiece
@@ -40,14 +38,9 @@ class CompletionArguments(WritingArguments, frozen=True, kw_only=True):
     suffix: Refused = None
 
 
-#: Arguments that nothing here honours, and their values that ask for nothing.
-_UNSUPPORTED: Final[Mapping[str, Sequence[Any]]] = {
-    **WRITING,
-    "best_of": (1,),
-    "echo": (False,),
-    "logprobs": (),
-    "suffix": ("",),
-}
+_NOT_HONOURED: Final = NotHonoured(
+    {**WRITING, "best_of": (1,), "echo": (False,), "logprobs": (), "suffix": ("",)}
+)
 
 
 class CompletionChoice(Struct, frozen=True, kw_only=True):
@@ -75,7 +68,7 @@ class CompletionDialect(Dialect[CompletionArguments]):
 
     def asked(self, body: CompletionArguments) -> Asked:
         """What prompts ask."""
-        refuse(body, _UNSUPPORTED)
+        _NOT_HONOURED.refuse(body)
         usage = usage_wanted(body)
         value = CompletionInput(
             prompts=prompts_of(body.prompt, "prompt", at_most=MAX_PROMPTS),
@@ -141,7 +134,7 @@ class CompletionWriter(ChunkWriter):
     def _completion(
         self, choices: list[CompletionChoice], usage: Usage | UnsetType | None
     ) -> bytes:
-        return msgspec.json.encode(
+        return encode(
             Completion(
                 id=self._id,
                 created=self.created,

@@ -21,6 +21,7 @@ from events.usage import Quantities
 DONE: Final = sse.event(b"[DONE]")  # who does not see it has less than the whole
 _UNPROCESSABLE: Final = 422
 
+encode: Final = msgspec.json.Encoder().encode  # a chunk, or an answer
 Reason = Literal["stop", "length"]
 Body = TypeVar("Body", bound=Arguments)
 

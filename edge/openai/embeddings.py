@@ -9,13 +9,12 @@ from functools import partial
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-import msgspec
 from msgspec import Meta, Struct
 
 from edge.called import Called
 from edge.dialect import Asked
 from edge.openai.arguments import Arguments, TextOrTokens, prompts_of
-from edge.openai.dialect import Dialect, Usage
+from edge.openai.dialect import Dialect, Usage, encode
 from events.tasks import embeddings
 from events.tasks.embeddings import (
     MAX_SENTENCES,
@@ -91,7 +90,7 @@ class EmbeddingWriter(Struct, frozen=True):
             for index, one in enumerate(vectors)
         ]
         usage = Usage(prompt_tokens=used.input_tokens, total_tokens=used.input_tokens)
-        return msgspec.json.encode(EmbeddingList(data=data, model=self.model, usage=usage))
+        return encode(EmbeddingList(data=data, model=self.model, usage=usage))
 
 
 def _base64(vector: list[float]) -> str:

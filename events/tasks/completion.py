@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from events.tasks.generation import GenerationPiece
-from events.tasks.task import Task, TaskResult, Text, Tokens
+from events.tasks.task import Task, TaskResult, Tokens, UnionText, require_words
 from events.tasks.writing import WritingInput, Written, most_written
 from events.usage import Quantities
 
@@ -17,13 +17,17 @@ class CompletionInput(WritingInput, frozen=True, kw_only=True):
     """What is to be gone on from; each has `n` texts."""
 
     prompts: Annotated[
-        list[Text | Tokens],
+        list[UnionText | Tokens],
         Meta(
             min_length=1,
             max_length=MAX_PROMPTS,
             description="Texts, or ids of the model's own tokens.",
         ),
     ]
+
+    def __post_init__(self) -> None:
+        """Check what its annotations cannot say."""
+        require_words(self.prompts, "prompts")
 
     @property
     def new_tokens(self) -> int:

@@ -4,7 +4,15 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-from events.tasks.task import Task, TaskInput, TaskResult, Text, Tokens, most_read
+from events.tasks.task import (
+    Task,
+    TaskInput,
+    TaskResult,
+    Tokens,
+    UnionText,
+    most_read,
+    require_words,
+)
 
 MAX_SENTENCES: Final = 256
 Dimensions = Annotated[
@@ -16,7 +24,7 @@ class EmbeddingsInput(TaskInput, frozen=True):
     """Up to 256 sentences; each becomes one vector."""
 
     sentences: Annotated[
-        list[Text | Tokens],
+        list[UnionText | Tokens],
         Meta(
             min_length=1,
             max_length=MAX_SENTENCES,
@@ -24,6 +32,10 @@ class EmbeddingsInput(TaskInput, frozen=True):
         ),
     ]
     dimensions: Dimensions | None = None
+
+    def __post_init__(self) -> None:
+        """Check what its annotations cannot say."""
+        require_words(self.sentences, "sentences")
 
 
 class EmbeddingsResult(TaskResult, frozen=True):

@@ -11,6 +11,7 @@ from events.usage import Quantities
 MAX_TOKENS: Final = 8_192  # of one answer; a model may allow fewer
 DEFAULT_TOKENS: Final = 256
 MAX_SEQUENCES: Final = 8  # texts of one answer; a model may allow fewer
+BETWEEN: Final = "\n--------------\n"  # texts of one answer: what clients of NLP Cloud split by
 
 Sequence = Annotated[str, Meta(min_length=1, max_length=256)]
 

@@ -25,9 +25,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 FOLDERS: Final = Path(sys.prefix) / "lib" / "tollgate-models"  # what `make setup` converts
 
 _KINDS: Final = {
+    "apertium": "inference.models.apertium",
     "causal-lm": "inference.models.causal_lm",
     "echo": "inference.models.echo",
     "py3langid": "inference.models.py3langid",
+    "seq2seq": "inference.models.seq2seq",
     "sentence-transformers": "inference.models.sentence_transformers",
     "spacy": "inference.models.spacy",
 }

@@ -1,5 +1,6 @@
 """Where a model's tensors live; only for modules that import torch anyway."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +22,22 @@ def device_of(declared: ModelDeclared) -> torch.device:
     if device.type == "cuda":
         torch.cuda.set_per_process_memory_fraction(declared.limits.gpu_memory, device.index or 0)
     return device
+
+
+def lanes_of(device: torch.device) -> int:
+    """How many batches to run on a device side by side: one on a GPU, and one on each core."""
+    return len(os.sched_getaffinity(0)) if device.type == "cpu" else 1
+
+
+def keep_threads(number: int | None = None) -> None:
+    """Have operations of the calling thread use so many others from now on; by default, as they do.
+
+    To torch that is each thread's own affair once it has computed something, or asked; one
+    that has not takes over what was said last, in whatever thread.
+    """
+    torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
 
 
 def copied(values: Sequence[Any], device: torch.device) -> Tensor:

@@ -75,6 +75,18 @@ class Model(Tokenizes, Protocol):
 
 
 @runtime_checkable
+class Parallel(Model, Protocol):
+    """A model that may run several batches side by side, each in a thread of its own."""
+
+    @property
+    def lanes(self) -> int:
+        """How many are worth it, 1 or more."""
+
+    def enter(self) -> None:
+        """Make ready the calling thread, which will run batches from now on."""
+
+
+@runtime_checkable
 class Divisible(Model, Protocol):
     """A model that can read some rows of an input now and others later.
 

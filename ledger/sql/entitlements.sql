@@ -25,10 +25,14 @@ ORDER BY account_id, object ->> 'created', id;
 UPDATE accounts SET stripe_customer = $2 WHERE id = $1 AND stripe_customer IS NULL RETURNING id;
 
 -- name: subscribers
-SELECT id, stripe_customer, stripe_plan, stripe_plan_until
+-- `gone_by` is the event that told of the customer's deletion, if one did.
+SELECT
+    accounts.id, stripe_customer, stripe_plan, stripe_plan_until,
+    gone.id IS NOT NULL AS is_gone, gone.event_id AS gone_by
 FROM accounts
+LEFT JOIN stripe_objects AS gone ON gone.id = stripe_customer AND gone.deleted
 WHERE stripe_customer = ANY($1::text[])
-ORDER BY id;
+ORDER BY accounts.id;
 
 -- name: holdings
 -- What gives plans. Those of deleted customers have ended, though nobody may have said so yet.
@@ -76,6 +80,32 @@ SET stripe_plan = given.plan,
     version = version + (accounts.stripe_plan IS DISTINCT FROM given.plan)::integer
 FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS given (account_id, plan, until)
 WHERE accounts.id = given.account_id;
+
+-- name: put_off
+UPDATE accounts
+SET stripe_plan_until = $2::timestamptz + interval '1 h'
+WHERE id IN (
+    SELECT id FROM accounts
+    WHERE id = ANY($1::uuid[]) AND stripe_plan_until <= $2
+    ORDER BY id
+    FOR UPDATE
+);
+
+-- name: unlink
+-- Accounts whose customers are deleted, which is for good: they are nobody's customers, and can
+-- become somebody's.
+WITH gone AS (
+    SELECT accounts.id, stripe_customer AS customer
+    FROM accounts
+    JOIN stripe_objects AS deleted ON deleted.id = stripe_customer AND deleted.deleted
+    WHERE stripe_customer = ANY($1::text[])
+    ORDER BY accounts.id
+    FOR UPDATE OF accounts
+)
+UPDATE accounts SET stripe_customer = NULL
+FROM gone
+WHERE accounts.id = gone.id
+RETURNING accounts.id AS account_id, gone.customer;
 
 -- name: due
 SELECT stripe_customer FROM accounts

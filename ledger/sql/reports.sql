@@ -6,7 +6,7 @@ WITH used AS (
     SELECT
         hour AS used_at, account_id, key_id, model, task, status, requests, input_tokens,
         output_tokens, input_words, output_words, input_characters, output_characters,
-        device_ms, cost, errors
+        device_ms, cost, errors, translated_characters
     FROM usage_totals
     WHERE NOT $3::boolean
         AND account_id BETWEEN $1 AND $2
@@ -15,7 +15,7 @@ WITH used AS (
     SELECT
         started_at, account_id, key_id COLLATE "C", model COLLATE "C", task COLLATE "C", status,
         requests, input_tokens, output_tokens, input_words, output_words, input_characters,
-        output_characters, device_ms, cost, errors
+        output_characters, device_ms, cost, errors, translated_characters
     FROM usage_events
     WHERE $3::boolean
         AND account_id BETWEEN $1 AND $2
@@ -38,7 +38,8 @@ WITH used AS (
         sum(output_characters)::bigint AS output_characters,
         sum(device_ms)::bigint AS device_ms,
         sum(cost)::bigint AS cost,
-        sum(errors)::bigint AS errors
+        sum(errors)::bigint AS errors,
+        sum(translated_characters)::bigint AS translated_characters
     FROM used
     WHERE ($8::text[] = '{}' OR key_id = ANY ($8))
         AND ($9::text[] = '{}' OR model = ANY ($9))
@@ -62,6 +63,7 @@ ORDER BY
         WHEN 'device_ms' THEN device_ms
         WHEN 'cost' THEN cost
         WHEN 'errors' THEN errors
+        WHEN 'translated_characters' THEN translated_characters
     END DESC,
     bucket DESC, account_id DESC, key_id DESC, model DESC, task DESC, status DESC
 LIMIT $19;

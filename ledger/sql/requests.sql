@@ -25,6 +25,8 @@ SELECT
     coalesce(sum(output_characters) FILTER (WHERE NOT voided), 0)::bigint AS output_characters,
     coalesce(sum(device_ms) FILTER (WHERE NOT voided), 0)::bigint AS device_ms,
     coalesce(sum(cost) FILTER (WHERE NOT voided), 0)::bigint AS cost,
-    0::bigint AS errors
+    0::bigint AS errors,
+    coalesce(sum(translated_characters) FILTER (WHERE NOT voided), 0)::bigint
+        AS translated_characters
 FROM parts
 GROUP BY account_id, key_id, model, task, plan, rates;

@@ -213,10 +213,17 @@ WHERE known.id = event.payload #>> '{data,object,id}';
 SELECT clock_timestamp();
 
 -- name: list_unsettled
-SELECT id, type, customer
-FROM stripe_objects
-WHERE ask_at <= clock_timestamp() AND type = ANY($1::text[])
-ORDER BY ask_at
+-- Type by type, so that those of types that cannot be asked for are not even read.
+SELECT waiting.id, waiting.type, waiting.customer
+FROM unnest($1::text[]) AS kind (type)
+CROSS JOIN LATERAL (
+    SELECT id, type, customer, ask_at
+    FROM stripe_objects
+    WHERE stripe_objects.type = kind.type AND ask_at <= clock_timestamp()
+    ORDER BY ask_at
+    LIMIT $2
+) AS waiting
+ORDER BY waiting.ask_at
 LIMIT $2;
 
 -- name: postpone

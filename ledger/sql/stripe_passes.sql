@@ -63,9 +63,41 @@ WHERE known.id IS NULL
         AND coalesce(listed.object ->> 'status', '') NOT IN ('canceled', 'incomplete_expired')
     );
 
+-- name: forget_listed
+DELETE FROM stripe_listed;
+
+-- name: note_listed
+INSERT INTO stripe_listed (id) SELECT unnest($1::text[]) ON CONFLICT DO NOTHING;
+
 -- name: find_live
--- Objects of a type that the ledger has for alive, and had before $2.
-SELECT id, customer FROM stripe_objects WHERE type = $1 AND NOT deleted AND updated_at < $2;
+-- Objects of a type that the ledger has for alive, and had before $2; and whether each was
+-- listed. A page is taken first, and each of it looked up: any other join reads both tables
+-- whole for each page.
+SELECT live.id, live.type, live.customer, found.id IS NOT NULL AS listed
+FROM (
+    SELECT id, type, customer
+    FROM stripe_objects
+    WHERE type = $1 AND NOT deleted AND updated_at < $2 AND id > $3
+    ORDER BY id
+    LIMIT $4
+) AS live
+LEFT JOIN LATERAL (
+    SELECT id FROM stripe_listed WHERE stripe_listed.id = live.id LIMIT 1
+) AS found ON true
+ORDER BY live.id;
+
+-- name: count_live
+-- Of a type, no further than $2, and whether any of them was listed.
+SELECT
+    (
+        SELECT count(*)
+        FROM (SELECT FROM stripe_objects WHERE type = $1 AND NOT deleted LIMIT $2) AS found
+    ) AS live,
+    EXISTS (
+        SELECT FROM stripe_listed
+        JOIN stripe_objects AS known USING (id)
+        WHERE known.type = $1 AND NOT known.deleted
+    ) AS listed;
 
 -- name: list_entitled
 -- Customers who may be entitled to something: who subscribe, and whose summary says so.
@@ -78,4 +110,5 @@ WHERE NOT deleted
         OR type = 'entitlements.active_entitlement_summary'
         AND object @? '$.entitlements.data[0]'
     )
-ORDER BY customer;
+ORDER BY customer
+LIMIT $2;

@@ -29,7 +29,14 @@ WHERE NOT EXISTS (SELECT FROM public.stripe_objects AS kept WHERE kept.id = made
 ORDER BY id;
 
 -- name: object_event_ids
-SELECT id FROM stripe_events WHERE payload #>> '{data,object,id}' = $1;
+-- A summary of entitlements has an id of ours, made of what it says: see stripe.sql.
+SELECT id FROM stripe_events WHERE payload #>> '{data,object,id}' = $1
+UNION ALL
+SELECT id
+FROM stripe_events
+WHERE $1 LIKE 'entitlements.active_entitlement_summary:%'
+    AND payload #>> '{data,object,id}' IS NULL
+    AND (payload #>> '{data,object,object}') || ':' || (payload #>> '{data,object,customer}') = $1;
 
 -- name: forget_made
 DELETE FROM stripe_objects WHERE id = $1;

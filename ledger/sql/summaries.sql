@@ -9,7 +9,8 @@ SELECT
         ELSE true
     END) AS settled
 FROM stripe_meter_events
-WHERE hour >= $1 AND hour < $2
+WHERE event_name = ANY(ARRAY(SELECT event_name FROM stripe_meters)) -- the key begins with it
+    AND hour >= $1 AND hour < $2
 GROUP BY 1, 2
 ORDER BY CASE WHEN $4::integer IS NOT NULL THEN random() END, 1, 2
 LIMIT $4;

@@ -10,41 +10,45 @@ WITH stored AS (
     INSERT INTO usage_events (
         started_at, request_id, part, voids, account_id, key_id, model, task, status,
         duration_ms, epoch, sequence, requests, input_tokens, output_tokens, input_words,
-        output_words, input_characters, output_characters, device_ms, cost, errors, plan, rates
+        output_words, input_characters, output_characters, device_ms, cost, errors,
+        translated_characters, plan, rates
     )
     SELECT
         timestamptz 'epoch' + started_ms * interval '1 millisecond', request_id, part, voids,
         account_id, key_id, model, task, status, duration_ms, epoch, sequence, requests,
         input_tokens, output_tokens, input_words, output_words, input_characters,
-        output_characters, device_ms, cost, errors, ($24::text[])[terms], ($25::text[])[terms]
+        output_characters, device_ms, cost, errors, translated_characters,
+        ($25::text[])[terms], ($26::text[])[terms]
     FROM unnest(
         $1::text::bigint[], $2::uuid[], $3::text::integer[], $4::text::boolean[], $5::uuid[],
         $6::text[], $7::text[], $8::text[], $9::text::smallint[], $10::text::bigint[],
         $11::uuid[], $12::text::bigint[], $13::text::bigint[], $14::text::bigint[],
         $15::text::bigint[], $16::text::bigint[], $17::text::bigint[], $18::text::bigint[],
         $19::text::bigint[], $20::text::bigint[], $21::text::bigint[], $22::text::bigint[],
-        $23::text::integer[]
+        $23::text::bigint[], $24::text::integer[]
     ) AS event (
         started_ms, request_id, part, voids, account_id, key_id, model, task, status,
         duration_ms, epoch, sequence, requests, input_tokens, output_tokens, input_words,
-        output_words, input_characters, output_characters, device_ms, cost, errors, terms
+        output_words, input_characters, output_characters, device_ms, cost, errors,
+        translated_characters, terms
     )
     ORDER BY request_id, part, voids
     ON CONFLICT DO NOTHING
     RETURNING
         started_at, account_id, key_id, model, task, status, requests, input_tokens,
         output_tokens, input_words, output_words, input_characters, output_characters,
-        device_ms, cost, errors
+        device_ms, cost, errors, translated_characters
 ), folded AS (
     INSERT INTO usage_totals AS total (
         account_id, hour, key_id, model, task, status, requests, input_tokens, output_tokens,
-        input_words, output_words, input_characters, output_characters, device_ms, cost, errors
+        input_words, output_words, input_characters, output_characters, device_ms, cost, errors,
+        translated_characters
     )
     SELECT
         account_id, date_trunc('hour', started_at, 'UTC'), key_id, model, task, status,
         sum(requests), sum(input_tokens), sum(output_tokens), sum(input_words),
         sum(output_words), sum(input_characters), sum(output_characters), sum(device_ms),
-        sum(cost), sum(errors)
+        sum(cost), sum(errors), sum(translated_characters)
     FROM stored
     GROUP BY 1, 2, 3, 4, 5, 6
     ORDER BY 1, 2, 3, 4, 5, 6
@@ -58,7 +62,8 @@ WITH stored AS (
         output_characters = total.output_characters + excluded.output_characters,
         device_ms = total.device_ms + excluded.device_ms,
         cost = total.cost + excluded.cost,
-        errors = total.errors + excluded.errors
+        errors = total.errors + excluded.errors,
+        translated_characters = total.translated_characters + excluded.translated_characters
 )
 SELECT count(*) FROM stored;
 
@@ -71,6 +76,7 @@ SELECT coalesce(sum(CASE $2::text
     WHEN 'output_words' THEN output_words
     WHEN 'input_characters' THEN input_characters
     WHEN 'output_characters' THEN output_characters
+    WHEN 'translated_characters' THEN translated_characters
     WHEN 'cost' THEN cost
 END), 0)::bigint
 FROM usage_totals

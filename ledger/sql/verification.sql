@@ -42,7 +42,7 @@ WITH summed AS (
         ARRAY[
             sum(requests), sum(input_tokens), sum(output_tokens), sum(input_words),
             sum(output_words), sum(input_characters), sum(output_characters), sum(device_ms),
-            sum(cost), sum(errors)
+            sum(cost), sum(errors), sum(translated_characters)
         ]::bigint[] AS quantities
     FROM usage_events
     WHERE started_at >= $1 AND started_at < $2
@@ -52,7 +52,7 @@ WITH summed AS (
         account_id, hour, key_id, model, task, status,
         ARRAY[
             requests, input_tokens, output_tokens, input_words, output_words, input_characters,
-            output_characters, device_ms, cost, errors
+            output_characters, device_ms, cost, errors, translated_characters
         ] AS quantities
     FROM usage_totals
     WHERE hour >= $1 AND hour < $2
@@ -103,12 +103,14 @@ DELETE FROM usage_totals WHERE hour >= $1 AND hour < $2;
 -- name: rebuild_totals
 INSERT INTO usage_totals (
     account_id, hour, key_id, model, task, status, requests, input_tokens, output_tokens,
-    input_words, output_words, input_characters, output_characters, device_ms, cost, errors
+    input_words, output_words, input_characters, output_characters, device_ms, cost, errors,
+    translated_characters
 )
 SELECT
     account_id, date_trunc('hour', started_at, 'UTC'), key_id, model, task, status,
     sum(requests), sum(input_tokens), sum(output_tokens), sum(input_words), sum(output_words),
-    sum(input_characters), sum(output_characters), sum(device_ms), sum(cost), sum(errors)
+    sum(input_characters), sum(output_characters), sum(device_ms), sum(cost), sum(errors),
+    sum(translated_characters)
 FROM usage_events
 WHERE started_at >= $1 AND started_at < $2
 GROUP BY 1, 2, 3, 4, 5, 6;

@@ -1,10 +1,13 @@
 """Asking Stripe: paced below its limits, patient with its failures, answers in its own words."""
 
+import json
+import re
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, Final, TypeVar, cast
 
 import msgspec
 import stripe
+import structlog
 from aiolimiter import AsyncLimiter
 from msgspec import Meta, Struct
 from tenacity import (
@@ -14,7 +17,17 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from ledger.errors import NoStripeKey, StripeKeyRefused, StripeRefused, StripeUnavailable
+from ledger.errors import (
+    NoStripeKey,
+    RefusedByLedger,
+    StripeKeyRefused,
+    StripeNotPermitted,
+    StripeRefused,
+    StripeUnavailable,
+    UnreadableObject,
+)
+
+log = structlog.get_logger()
 
 PER_SECOND: Final = 20.0  # of one process; Stripe allows 25 in test mode, 100 live
 TIMEOUT_S: Final = 10.0
@@ -25,7 +38,10 @@ PAGE: Final = 100  # objects; Stripe's most
 OTHER_CALL: Final = "idempotency_error"  # the code where a key was used for something else
 REPLAYED: Final = "Idempotent-Replayed"  # the header of an old answer, given again
 
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")  # as JSON escapes it
+
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 class _Listed(Struct):
@@ -33,8 +49,43 @@ class _Listed(Struct):
 
 
 class _Page(Struct):
-    data: list[_Listed]
+    data: list[Any]
     has_more: bool
+
+
+def read(answer: Any, form: type[T]) -> T:  # noqa: ANN401 - JSON
+    """The fields of an object of Stripe's that matter to somebody.
+
+    Raises:
+        UnreadableObject: it has another form.
+    """
+    try:
+        return msgspec.convert(answer, form)
+    except msgspec.ValidationError as error:
+        raise UnreadableObject(f"Stripe says what nobody understands: {error}") from error
+
+
+def livemode(key: str) -> bool | None:
+    """Whether a key is of live mode; None where it does not say."""
+    modes = {"live": True, "test": False}
+    return next((mode for name, mode in modes.items() if f"_{name}_" in key), None)
+
+
+def as_json(answer: Json) -> str:
+    """An answer as PostgreSQL takes it, with every number as it came.
+
+    Raises:
+        RefusedByLedger: it has NUL, half a character, or a number that is none; or it is
+            nested too deeply.
+    """
+    try:
+        text = json.dumps(answer, allow_nan=False, ensure_ascii=False)
+        text.encode()
+    except (RecursionError, ValueError) as error:
+        raise RefusedByLedger(f"Stripe's answer cannot be kept: {error}") from error
+    if _NUL.search(text):
+        raise RefusedByLedger("Stripe's answer cannot be kept: it has a NUL character")
+    return text
 
 
 class StripeApi:
@@ -73,7 +124,8 @@ class StripeApi:
 
         Raises:
             StripeUnavailable: away, or over its limits for longer than we wait.
-            StripeKeyRefused: the key is not good, or not for this.
+            StripeKeyRefused: the key is not good.
+            StripeNotPermitted: it is not good for this; also a `StripeKeyRefused`.
             StripeRefused: it will never answer this; `status` 404 where it does not exist.
         """
         return await self._request("get", path, params)
@@ -112,16 +164,25 @@ class StripeApi:
     async def page(self, path: str, **params: Any) -> tuple[list[Json], bool]:  # noqa: ANN401
         """The objects of a page, each with an id, and whether there are more.
 
+        What has no id cannot be kept, nor be asked for: it is left out, and said.
+
         Raises:
             StripeUnavailable: no answer, or nonsense: what is no list is as good as none.
             StripeKeyRefused, StripeRefused: as `get` does.
         """
         page = await self.get(path, **{"limit": PAGE} | params)
         try:
-            checked = msgspec.convert(page, _Page)
-        except msgspec.ValidationError as error:
+            listed = read(page, _Page)
+            found = [one for one in listed.data if _has_id(one)]
+            if listed.data and not found:
+                read(listed.data, list[_Listed])
+        except UnreadableObject as error:
             raise StripeUnavailable(f"{path} is no list: {error}") from error
-        return page["data"], checked.has_more and bool(checked.data)
+        if found and found[-1]["id"] == params.get("starting_after"):
+            raise StripeUnavailable(f"{path} lists the same page again and again")
+        if len(found) < len(listed.data):
+            log.error("stripe_objects_without_id", path=path, number=len(listed.data) - len(found))
+        return found, listed.has_more and bool(found)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -144,7 +205,9 @@ class StripeApi:
                 with attempt:
                     async with self._pace:
                         answer = await self._client.raw_request_async(method, path, **params)
-        except (stripe.AuthenticationError, stripe.PermissionError) as error:
+        except stripe.PermissionError as error:
+            raise StripeNotPermitted(_words(error)) from error
+        except stripe.AuthenticationError as error:
             raise StripeKeyRefused(_words(error)) from error
         except (stripe.RateLimitError, stripe.APIConnectionError) as error:
             raise StripeUnavailable(_words(error)) from error
@@ -155,16 +218,30 @@ class StripeApi:
             raise StripeRefused(
                 _words(error),
                 status=status,
-                code=OTHER_CALL if isinstance(error, stripe.IdempotencyError) else error.code,
-                param=getattr(error, "param", None),
+                code=OTHER_CALL
+                if isinstance(error, stripe.IdempotencyError)
+                else _text(error.code),
+                param=_text(getattr(error, "param", None)),
             ) from error
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise StripeUnavailable(f"Stripe answered nonsense: {error!r}") from error
         if not isinstance(answer.data, dict):
             raise StripeUnavailable(f"Stripe answered nonsense: {str(answer.data)[:100]}")
         return cast("Json", answer.data), answer.headers.get(REPLAYED) == "true"
 
 
+def _has_id(one: Any) -> bool:  # noqa: ANN401 - JSON
+    try:
+        read(one, _Listed)
+    except UnreadableObject:
+        return False
+    return True
+
+
 def _words(error: stripe.StripeError) -> str:
     """What Stripe said, short: a body of garbage can be long."""
-    return (error.user_message or str(error))[:500]
+    return str(error.user_message or error)[:500]
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None

@@ -17,17 +17,30 @@ from ledger.db import Connection
 from ledger.errors import (
     CustomerTaken,
     LinkedOtherwise,
+    StripeNotPermitted,
     StripeRefused,
     StripeUnavailable,
     UnknownAccount,
 )
-from ledger.stripe.api import Json, StripeApi
+from ledger.stripe.api import Json, StripeApi, read
 
 _SQL = _sql.load("customers.sql")
 
 log = structlog.get_logger()
 
 ACCOUNT: Final = "tollgate_account"  # in a customer's metadata: whose it is
+MOST_DELETED: Final = 20  # customers of one account that were made and deleted within a day
+
+
+class _Customer(Struct, frozen=True):
+    id: str
+    metadata: dict[str, str] | None = None
+    deleted: bool = False
+
+    @property
+    def account(self) -> str | None:
+        """Whose it says it is."""
+        return (self.metadata or {}).get(ACCOUNT)
 
 
 class CustomerJob(Struct, frozen=True, kw_only=True):
@@ -117,28 +130,33 @@ async def make_customer(stripe: StripeApi, account_id: UUID, name: str) -> Json:
     """Stripe's customer of an account: one that says it is, else a new one.
 
     However often this is done, there is one: for a day by the idempotency key, and after
-    that by the search, which lags by a minute and is not to be had in every country.
+    that by the search, which lags by a minute and is not to be had in every country. Who was
+    made under a key and is deleted since is followed by another, under a key of their own.
 
     Raises:
         StripeUnavailable, StripeKeyRefused, StripeRefused: as `StripeApi.post`.
+        UnreadableObject: Stripe answered with something else.
     """
     query = f"metadata['{ACCOUNT}']:'{account_id}'"
     try:
         found, _ = await stripe.page("/v1/customers/search", query=query, limit=1)
-    except StripeRefused as error:
+    except (StripeRefused, StripeNotPermitted) as error:
         log.debug("stripe_not_searched", error=str(error))
         found = []
-    if found:
-        return found[0]
-    made = await stripe.post(
-        "/v1/customers",
-        idempotency_key=f"tollgate-customer-{account_id}",
-        name=name,
-        metadata={ACCOUNT: str(account_id)},
-    )
-    if not isinstance(made.get("id"), str):
-        raise StripeUnavailable("asked to make a customer, Stripe answered with something else")
-    return made
+    for one in found:
+        known = read(one, _Customer)
+        if known.account == str(account_id) and not known.deleted:
+            return one
+    key = f"tollgate-customer-{account_id}"
+    for _ in range(MOST_DELETED):
+        made = await stripe.post(
+            "/v1/customers", idempotency_key=key, name=name, metadata={ACCOUNT: str(account_id)}
+        )
+        customer = read(made, _Customer)
+        if not customer.deleted:
+            return made
+        key = f"tollgate-customer-{account_id}-{customer.id}"
+    raise StripeUnavailable("every customer that Stripe makes is deleted at once")
 
 
 async def claim_customer(stripe: StripeApi, account_id: UUID, customer_id: str) -> Json:
@@ -147,16 +165,16 @@ async def claim_customer(stripe: StripeApi, account_id: UUID, customer_id: str) 
     Raises:
         CustomerTaken: it says that it is another account's.
         StripeUnavailable, StripeKeyRefused, StripeRefused: as `StripeApi.post`.
+        UnreadableObject: Stripe answered with something else.
     """
     path = f"/v1/customers/{customer_id}"
-    customer = await stripe.get(path)
-    owner = (customer.get("metadata") or {}).get(ACCOUNT, str(account_id))
-    if customer.get("deleted"):
+    customer = read(await stripe.get(path), _Customer)
+    if customer.deleted:
         raise StripeRefused(
             f"customer {customer_id} is deleted", status=404, code="resource_missing", param=None
         )
-    if owner != str(account_id):
-        raise CustomerTaken(customer_id, owner)
+    if customer.account not in (None, str(account_id)):
+        raise CustomerTaken(customer_id, customer.account)
     return await stripe.post(
         path,
         idempotency_key=f"tollgate-link-{account_id}-{customer_id}",

@@ -55,7 +55,8 @@ async def follow(
     """Derive the plans of these customers' accounts, announce and record what changes.
 
     In the transaction that changed objects of theirs, after the last of the changes: from
-    here on the customers are locked. One whose metadata name an account is linked to it.
+    here on the customers are locked. One whose metadata name an account is linked to it, and
+    an account whose customer is deleted is a customer no more.
 
     Args:
         connection: In a transaction.
@@ -74,22 +75,29 @@ async def follow(
     accounts = await connection.fetch(_SQL["subscribers"], customers)
     if not accounts:
         return frozenset()
+    now = now or datetime.now(UTC)
     holdings = defaultdict(list)
     linked = [account["stripe_customer"] for account in accounts]
     for row in await connection.fetch(_SQL["holdings"], linked):
         holdings[row["customer"]].append(row)
-    derived = []
+    derived, unreadable = [], []
     for account in accounts:
         theirs = holdings[account["stripe_customer"]]
         try:
-            held = await _held(
-                connection, theirs, account["stripe_plan"], plans, now or datetime.now(UTC)
-            )
+            held = await _held(connection, theirs, account["stripe_plan"], plans, now)
         except UnreadableObject as error:  # better an old plan than none
             log.error("plan_not_followed", account=str(account["id"]), error=str(error))
+            unreadable.append(account["id"])
             continue
-        derived.append(_given(account, held, why or _last_word(theirs)))
-    return await _give(connection, [given for given in derived if given is not None])
+        derived.append(_given(account, held, why or _last_word(theirs, account["gone_by"])))
+    if unreadable:  # or those that are due behind them would wait for them for ever
+        await connection.execute(_SQL["put_off"], unreadable, now)
+    changed = await _give(connection, [given for given in derived if given is not None])
+    gone = [account["stripe_customer"] for account in accounts if account["is_gone"]]
+    for unlinked in await connection.fetch(_SQL["unlink"], gone) if gone else ():
+        account_id, customer = str(unlinked["account_id"]), unlinked["customer"]
+        log.warning("customer_unlinked", account=account_id, customer=customer)
+    return changed
 
 
 async def list_due(connection: Connection, now: datetime, limit: int) -> Sequence[str]:
@@ -165,10 +173,10 @@ def _given(account: asyncpg.Record, held: Held | None, why: str) -> _Given | Non
     return _Given(account["id"], account["stripe_customer"], plan, until, why, is_news)
 
 
-def _last_word(holdings: Sequence[asyncpg.Record]) -> str:
-    """The event that set what was set last."""
+def _last_word(holdings: Sequence[asyncpg.Record], gone_by: str | None) -> str:
+    """The event that set what was set last, or that ended everything."""
     last = max(holdings, key=lambda row: row["updated_at"], default=None)
-    return (last and last["event_id"]) or ASKED
+    return gone_by or (last and last["event_id"]) or ASKED
 
 
 async def _give(connection: Connection, given: Sequence[_Given]) -> frozenset[UUID]:

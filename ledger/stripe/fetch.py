@@ -1,10 +1,13 @@
-"""Asking Stripe for one object, by what it is."""
+"""Asking Stripe for objects, by what they are."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import quote
 
-from ledger.errors import StripeRefused, StripeUnavailable
+from msgspec import Struct
+
+from ledger.errors import StripeError, StripeRefused, UnreadableObject
 from ledger.stripe.api import Json, StripeApi
 
 #: Where each type is found. What is not here has to be settled by its events.
@@ -45,35 +48,47 @@ FETCHED: Final = (*PATHS, SUMMARY)
 _MISSING: Final = 404
 
 
-async def fetch_object(api: StripeApi, kind: str, object_id: str, customer: str | None) -> Json:
-    """Ask for an object as it is now.
+class Wanted(Struct, frozen=True, kw_only=True):
+    """An object that Stripe is to be asked for."""
 
-    Args:
-        api: Stripe's.
-        kind: One of `FETCHED`.
-        object_id: Stripe's, or the ledger's own of a summary.
-        customer: Whose it is, where that is known.
+    id: str  # Stripe's, or the ledger's own of a summary
+    type: str  # one of `FETCHED`
+    customer: str | None  # whose it is, where that is known
+
+
+async def fetch_objects(api: StripeApi, wanted: Sequence[Wanted]) -> Sequence[Json | StripeError]:
+    """Ask for several at once: of each the answer of `fetch_object`, or why there is none."""
+    return await asyncio.gather(*[_fetch(api, one) for one in wanted])
+
+
+async def fetch_object(api: StripeApi, wanted: Wanted) -> Json:
+    """Ask for an object as it is now.
 
     Returns:
         The object; of what does not exist ``{"id", "object", "deleted": true}``.
 
     Raises:
         StripeUnavailable, StripeKeyRefused, StripeRefused: as `StripeApi.get`.
+        UnreadableObject: Stripe answered with something else.
     """
-    if kind == SUMMARY:
-        return await _fetch_summary(api, customer or "")
+    if wanted.type == SUMMARY:
+        return await _fetch_summary(api, wanted.customer or "")
     try:
-        answer = await api.get(PATHS[kind].format(id=quote(object_id, safe="")))
+        answer = await api.get(PATHS[wanted.type].format(id=quote(wanted.id, safe="")))
     except StripeRefused as error:
         if error.status != _MISSING:
             raise
-        return {"id": object_id, "object": kind, "deleted": True}
-    if not isinstance(answer, dict) or (answer.get("id"), answer.get("object")) != (
-        object_id,
-        kind,
-    ):
-        raise StripeUnavailable(f"asked for {object_id}, Stripe answered with something else")
+        return {"id": wanted.id, "object": wanted.type, "deleted": True}
+    if (answer.get("id"), answer.get("object")) != (wanted.id, wanted.type):
+        raise UnreadableObject(f"asked for {wanted.id}, Stripe answered with something else")
     return answer
+
+
+async def _fetch(api: StripeApi, wanted: Wanted) -> Json | StripeError:
+    try:
+        return await fetch_object(api, wanted)
+    except StripeError as error:
+        return error
 
 
 async def _fetch_summary(api: StripeApi, customer: str) -> Json:

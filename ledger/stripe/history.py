@@ -14,7 +14,7 @@ from msgspec import Struct
 from ledger import _sql
 from ledger.db import Connection
 from ledger.stripe.objects import find_object
-from ledger.stripe.order import Json, Snapshot, last
+from ledger.stripe.order import Json, last, snapshot
 
 _SQL = _sql.load("stripe_history.sql")
 
@@ -64,17 +64,7 @@ async def find_object_at(connection: Connection, object_id: str, at: datetime) -
     rows = {row["event_id"]: row for row in found}
     if not rows:
         return None
-    latest, certain = last(
-        [
-            Snapshot(
-                event_id=row["event_id"],
-                type=row["type"],
-                object=msgspec.json.decode(row["object"]),
-                previous=row["previous"] and msgspec.json.decode(row["previous"]),
-            )
-            for row in rows.values()
-        ]
-    )
+    latest, certain = last([snapshot(row) for row in rows.values()])
     return ObjectAt(
         as_of=rows[latest.event_id]["created"],
         received_at=rows[latest.event_id]["received_at"],

@@ -16,10 +16,71 @@ from ledger import _sql
 from ledger.db import Connection
 from ledger.errors import NoSuchInvoice, StripeRefused
 from ledger.reports import QUANTITIES
-from ledger.stripe.api import Json, StripeApi
+from ledger.stripe.api import Json, StripeApi, read
+from ledger.stripe.meters import KEPT
 from ledger.stripe.objects import asking_at, find_object, store_objects
+from ledger.stripe.standing import Seconds
 
 _SQL = _sql.load("invoices.sql")
+
+
+class _Period(Struct, frozen=True):
+    start: Seconds
+    end: Seconds
+
+    @property
+    def bounds(self) -> tuple[datetime, datetime]:
+        return datetime.fromtimestamp(self.start, UTC), datetime.fromtimestamp(self.end, UTC)
+
+
+class _PriceDetails(Struct, frozen=True):
+    price: str | None = None
+
+
+class _Pricing(Struct, frozen=True):
+    price_details: _PriceDetails | None = None
+
+
+class _Line(Struct, frozen=True, kw_only=True):
+    period: _Period
+    amount: int
+    quantity: int | None = None
+    description: str | None = None
+    price: str | Json | None = None
+    pricing: _Pricing | None = None
+
+
+class _Lines(Struct, frozen=True):
+    data: tuple[_Line, ...]
+    has_more: bool = False
+
+
+class _Expanded(Struct, frozen=True):
+    id: str
+
+
+class _Invoice(Struct, frozen=True, kw_only=True):
+    id: str
+    currency: str
+    total: int
+    lines: _Lines
+    number: str | None = None
+    status: str | None = None
+    customer: str | _Expanded | None = None
+
+
+class _Recurring(Struct, frozen=True):
+    meter: str | None = None
+
+
+class _Price(Struct, frozen=True):
+    id: str
+    lookup_key: str | None = None
+    recurring: _Recurring | None = None
+
+
+class _Meter(Struct, frozen=True):
+    event_name: str
 
 
 class Line(Struct, frozen=True, kw_only=True):
@@ -79,6 +140,7 @@ async def explain_invoice(
     Raises:
         NoSuchInvoice: neither the ledger nor Stripe has it.
         StripeUnavailable, StripeKeyRefused: Stripe had to be asked, and was not to be.
+        UnreadableObject: it has another form than an invoice.
     """
     return await _Explanation(connection, stripe).explain(invoice)
 
@@ -89,21 +151,21 @@ class _Explanation:
         self._stripe = stripe
 
     async def explain(self, name: str) -> Explained:
-        invoice = await self._invoice(name)
-        customer = _id(invoice.get("customer"))
+        invoice = read(await self._invoice(name), _Invoice)
+        customer = _id(invoice.customer)
         account = await self._connection.fetchrow(_SQL["find_account_of"], customer)
         account_id: UUID | None = account["id"] if account else None
         lines, complete = await self._lines(invoice)
         return Explained(
-            id=invoice["id"],
-            number=invoice.get("number"),
-            status=invoice.get("status"),
+            id=invoice.id,
+            number=invoice.number,
+            status=invoice.status,
             customer=customer,
             account_id=account_id,
             account=account["name"] if account else None,
-            currency=invoice["currency"],
-            total=invoice["total"],
-            lines=await self._compare(lines, account_id),
+            currency=invoice.currency,
+            total=invoice.total,
+            lines=await self._compare(lines, account_id, customer),
             complete=complete,
             used=await self._used(lines, account_id),
         )
@@ -118,77 +180,75 @@ class _Explanation:
             raise NoSuchInvoice(name, asked=self._stripe is not None)
         return asked
 
-    async def _lines(self, invoice: Json) -> tuple[Sequence[Json], bool]:
+    async def _lines(self, invoice: _Invoice) -> tuple[Sequence[_Line], bool]:
         """All lines: an invoice carries the first ten."""
-        lines = invoice["lines"]
-        if not lines.get("has_more"):
-            return lines["data"], True
+        if not invoice.lines.has_more:
+            return invoice.lines.data, True
         if self._stripe is None:
-            return lines["data"], False
-        path = f"/v1/invoices/{invoice['id']}/lines"
-        return [line async for line in self._stripe.pages(path)], True
+            return invoice.lines.data, False
+        path = f"/v1/invoices/{invoice.id}/lines"
+        return [read(line, _Line) async for line in self._stripe.pages(path)], True
 
-    async def _compare(self, lines: Sequence[Json], account_id: UUID | None) -> Sequence[Line]:
+    async def _compare(
+        self, lines: Sequence[_Line], account_id: UUID | None, customer: str | None
+    ) -> Sequence[Line]:
         metered = [await self._meter(line) for line in lines]
-        counted = Counter[tuple[str | None, int, int]]()  # a meter with tiers has several lines
+        counted = Counter[tuple[str | None, _Period]]()  # a meter with tiers has several lines
         for line, (_, meter) in zip(lines, metered, strict=True):
-            counted[(meter, *_period(line))] += line.get("quantity") or 0
+            counted[meter, line.period] += line.quantity or 0
         found = []
         for line, (price, meter) in zip(lines, metered, strict=True):
-            start, end = _period(line)
+            start, end = line.period.bounds
             told = used = None
-            if meter is not None and account_id is not None:
+            kept = start >= datetime.now(UTC) - KEPT
+            if meter is not None and account_id is not None and kept:
                 row = await self._connection.fetchrow(
-                    _SQL["metered"], meter, account_id, _time(start), _time(end)
+                    _SQL["metered"], meter, account_id, start, end, customer
                 )
                 assert row is not None
                 told, used = row["told"], row["used"]
             found.append(
                 Line(
-                    description=line.get("description") or "",
+                    description=line.description or "",
                     price=price,
-                    period_start=_time(start),
-                    period_end=_time(end),
-                    quantity=line.get("quantity"),
-                    amount=line["amount"],
+                    period_start=start,
+                    period_end=end,
+                    quantity=line.quantity,
+                    amount=line.amount,
                     meter=meter,
                     told=told,
                     used=used,
-                    difference=_difference(counted[(meter, start, end)], told, used),
+                    difference=_difference(counted[meter, line.period], told, used),
                 )
             )
         return found
 
-    async def _meter(self, line: Json) -> tuple[str | None, str | None]:
+    async def _meter(self, line: _Line) -> tuple[str | None, str | None]:
         """The price of a line, by its lookup key, and its meter, by its event name."""
         # Stripe's version 2025-03-31 put the price's id where the price was
-        price = line.get("price") or (line.get("pricing") or {}).get("price_details", {}).get(
-            "price"
-        )
-        if isinstance(price, str):
-            price = await self._object(price, f"/v1/prices/{price}") or {"id": price}
-        if not price:
+        details = line.pricing and line.pricing.price_details
+        priced = line.price or (details and details.price)
+        if isinstance(priced, str):
+            priced = await self._object(priced, f"/v1/prices/{priced}") or {"id": priced}
+        if not priced:
             return None, None
-        name = price.get("lookup_key") or price["id"]
-        meter_id = (price.get("recurring") or {}).get("meter")
-        if meter_id is None:
+        price = read(priced, _Price)
+        name = price.lookup_key or price.id
+        meter_id = price.recurring and price.recurring.meter
+        if not meter_id:
             return name, None
         meter = await self._object(meter_id, f"/v1/billing/meters/{meter_id}")
-        return name, meter["event_name"] if meter else None
+        return name, read(meter, _Meter).event_name if meter else None
 
-    async def _used(self, lines: Sequence[Json], account_id: UUID | None) -> Sequence[Used]:
+    async def _used(self, lines: Sequence[_Line], account_id: UUID | None) -> Sequence[Used]:
         if account_id is None:
             return []
         found = []
-        for start, end in sorted({_period(line) for line in lines}):
-            row = await self._connection.fetchrow(
-                _SQL["used_within"], account_id, _time(start), _time(end)
-            )
+        for start, end in sorted({line.period.bounds for line in lines}):
+            row = await self._connection.fetchrow(_SQL["used_within"], account_id, start, end)
             assert row is not None
             quantities = {name: row[name] for name in QUANTITIES if row[name]}
-            found.append(
-                Used(period_start=_time(start), period_end=_time(end), quantities=quantities)
-            )
+            found.append(Used(period_start=start, period_end=end, quantities=quantities))
         return found
 
     async def _object(self, object_id: str, path: str) -> Json | None:
@@ -229,14 +289,6 @@ def _more(number: int) -> str:
     return f"{abs(number):,} {'more' if number > 0 else 'less'}"
 
 
-def _period(line: Json) -> tuple[int, int]:
-    return line["period"]["start"], line["period"]["end"]
-
-
-def _time(seconds: int) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
-
-
-def _id(value: Json | str | None) -> str | None:
+def _id(value: str | _Expanded | None) -> str | None:
     """Of what may be expanded."""
-    return value["id"] if isinstance(value, dict) else value
+    return value.id if isinstance(value, _Expanded) else value

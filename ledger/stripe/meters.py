@@ -27,6 +27,8 @@ Fate = Literal["frozen", "sent", "parked", "written off"]
 CLOSED: Final = timedelta(minutes=2)
 #: Stripe takes events of the last 35 days; one is for what waits to be sent.
 TAKEN: Final = timedelta(days=34)
+#: What Stripe was told is kept for invoices of a year and a month.
+KEPT: Final = timedelta(days=400)
 #: Stripe knows an identifier for 24 hours at least; an hour is for clocks, and for us.
 SURE: Final = timedelta(hours=23)
 

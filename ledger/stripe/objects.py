@@ -5,15 +5,14 @@ from datetime import datetime
 from itertools import groupby
 from typing import cast
 
-import asyncpg
-import msgspec
 from msgspec import Struct
 
 from ledger import _sql
 from ledger.db import Connection
 from ledger.errors import RefusedByLedger
-from ledger.stripe.api import Json
-from ledger.stripe.order import Snapshot, last
+from ledger.stripe.api import Json, as_json
+from ledger.stripe.fetch import Wanted
+from ledger.stripe.order import last, snapshot
 
 _SQL = _sql.load("stripe.sql")
 
@@ -37,14 +36,6 @@ class MirroredObject(Struct, frozen=True, kw_only=True):
     def settled(self) -> bool:
         """Whether it is certain that nothing known is newer."""
         return self.ask_at is None
-
-
-class Unsettled(Struct, frozen=True, kw_only=True):
-    """An object that Stripe has to be asked for."""
-
-    id: str
-    type: str
-    customer: str | None
 
 
 class Changed(Struct, frozen=True, kw_only=True):
@@ -78,6 +69,9 @@ async def store_objects(
         objects: As Stripe sent them; ``{"id", "object", "deleted": true}`` for what is gone.
         fetched_at: From before Stripe was asked, best by `asking_at`: what became known
             after it may be newer, and then the object stays unsettled.
+
+    Raises:
+        RefusedByLedger: one of them cannot be kept, and so none of them is.
     """
     return await _fold(connection, (), objects, fetched_at)
 
@@ -95,10 +89,10 @@ async def find_object(connection: Connection, object_id: str) -> MirroredObject 
 
 async def list_unsettled(
     connection: Connection, kinds: Sequence[str], limit: int
-) -> Sequence[Unsettled]:
+) -> Sequence[Wanted]:
     """Objects of some types that Stripe is to be asked for by now, the oldest doubt first."""
     rows = await connection.fetch(_SQL["list_unsettled"], kinds, limit)
-    return [Unsettled(**row) for row in rows]
+    return [Wanted(**row) for row in rows]
 
 
 async def postpone(connection: Connection, ids: Sequence[str], asked_at: datetime) -> None:
@@ -114,7 +108,7 @@ async def _fold(
 ) -> Changed:
     if not event_ids and not objects:
         return Changed()
-    answers = [msgspec.json.encode(one).decode() for one in objects]
+    answers = [as_json(one) for one in objects]
     await connection.execute(_SQL["lock_objects"], event_ids, answers)
     rows = await connection.fetch(_SQL["fold_objects"], event_ids, answers, fetched_at)
     tied = [row["id"] for row in rows if row["tied"]]
@@ -135,7 +129,7 @@ async def _settle_tied(connection: Connection, ids: Sequence[str]) -> Changed:
     for object_id, group in groupby(rows, lambda row: cast("str", row["id"])):
         events = {row["event_id"]: row for row in group}
         try:
-            winner, certain = last([_snapshot(event) for event in events.values()])
+            winner, certain = last([snapshot(event) for event in events.values()])
         except RecursionError as error:
             raise RefusedByLedger(f"{object_id} is nested too deeply to be compared") from error
         winners.append((events[winner.event_id], certain))
@@ -148,14 +142,4 @@ async def _settle_tied(connection: Connection, ids: Sequence[str]) -> Changed:
         customers=frozenset(row["customer"] for row in changed if row["customer"]),
         objects=frozenset(row["id"] for row in changed),
         unsettled=frozenset(doubtful),
-    )
-
-
-def _snapshot(row: asyncpg.Record) -> Snapshot:
-    previous = row["previous"]
-    return Snapshot(
-        event_id=row["event_id"],
-        type=row["type"],
-        object=msgspec.json.decode(row["object"]),
-        previous=msgspec.json.decode(previous, type=Json) if previous else None,
     )

@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import asyncpg
+import msgspec
 from msgspec import Struct
 
 Json = dict[str, Any]
@@ -16,6 +18,17 @@ class Snapshot(Struct, frozen=True, kw_only=True):
     type: str  # of the event
     object: Json
     previous: Json | None  # what an update says it changed, with the values from before
+
+
+def snapshot(row: asyncpg.Record) -> Snapshot:
+    """From a row of the journal's; what is no set of values from before says nothing."""
+    previous = row["previous"] and msgspec.json.decode(row["previous"])
+    return Snapshot(
+        event_id=row["event_id"],
+        type=row["type"],
+        object=msgspec.json.decode(row["object"]),
+        previous=previous if isinstance(previous, dict) else None,
+    )
 
 
 def last(snapshots: Sequence[Snapshot]) -> tuple[Snapshot, bool]:

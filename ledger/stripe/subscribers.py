@@ -32,7 +32,7 @@ class Subscriber(Struct, frozen=True, kw_only=True):
     @property
     def subscribed(self) -> bool:
         """Whether the subscription is one that goes on until somebody ends it."""
-        return self.subscription is not None and self.subscription["status"] not in OVER
+        return self.subscription is not None and self.subscription.get("status") not in OVER
 
 
 async def find_subscriber(connection: Connection, account_id: UUID) -> Subscriber:

@@ -5,20 +5,26 @@ Stripe adds up on its own time: a sum may lack what was sent minutes ago.
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ledger import _sql
 from ledger.db import Connection
-from ledger.stripe.api import StripeApi
+from ledger.stripe.api import StripeApi, read
+from ledger.stripe.standing import Seconds
 from ledger.verification import PATIENCE_S
 
 _SQL = _sql.load("summaries.sql")
 
 #: How long Stripe may take to add up; it states no bound.
 SETTLED: Final = timedelta(minutes=10)
+
+
+class _Summary(Struct, frozen=True):
+    start_time: Seconds
+    aggregated_value: Annotated[float, Meta(ge=-(2**53), le=2**53)]  # exact as far as that
 
 
 class Sent(Struct, frozen=True):
@@ -54,7 +60,7 @@ async def sum_at_stripe(
     """What one of Stripe's meters adds up to, from one full hour to another.
 
     Raises:
-        StripeUnavailable, StripeKeyRefused, StripeRefused: nobody can tell.
+        StripeUnavailable, StripeKeyRefused, StripeRefused, UnreadableObject: nobody can tell.
     """
     return sum((await _summaries(stripe, meter_id, customer, since, until, None)).values())
 
@@ -75,9 +81,8 @@ async def _summaries(  # noqa: PLR0917 - the five of Stripe's own, in its order
     window: Literal["hour"] | None,
 ) -> dict[datetime, int]:
     params = {"value_grouping_window": window} if window else {}
-    return {
-        # a float of Stripe's, exact to 2**53
-        datetime.fromtimestamp(one["start_time"], UTC): int(one["aggregated_value"])
+    summaries = [
+        read(one, _Summary)
         async for one in stripe.pages(
             f"/v1/billing/meters/{meter_id}/event_summaries",
             customer=customer,
@@ -85,7 +90,11 @@ async def _summaries(  # noqa: PLR0917 - the five of Stripe's own, in its order
             end_time=int(until.timestamp()),
             **params,
         )
-        if one["aggregated_value"]
+    ]
+    return {
+        datetime.fromtimestamp(one.start_time, UTC): int(one.aggregated_value)
+        for one in summaries
+        if one.aggregated_value
     }
 
 

@@ -104,7 +104,9 @@ async def _measure(queue: int) -> Sequence[Request]:
             await consumer.subscribe("sleeper", [echo.TASK], pipeline)
         client = await broker.connect(server.url, "edge")
         stack.push_async_callback(client.close)
-        workers = Workers(client, retry_s=PATIENCE_S, max_waiting=REQUESTS)
+        workers = Workers(
+            client, retry_s=PATIENCE_S, max_waiting=REQUESTS, serving=lambda _: WORKERS
+        )
         await workers.start()
         began = time.perf_counter()
 

@@ -90,6 +90,34 @@ async def test_signed_nonsense_is_parked_and_the_rest_journaled(pipeline: Pipeli
     assert await pipeline.ledger.fetchval("SELECT count(*) FROM stripe_events") == 10
 
 
+async def test_what_is_of_another_mode_or_account_changes_nothing(pipeline: Pipeline) -> None:
+    await deliver(pipeline, a_body("evt_1"))
+    foreign = [
+        a_body("evt_2", created=1_700_000_001, email="test")[:-1] + b', "livemode": false}',
+        a_body("evt_3", created=1_700_000_002)[:-1] + b', "account": "acct_1"}',
+    ]
+    live = a_body("evt_4", created=1_700_000_003, email="live")[:-1] + b', "livemode": true}'
+    await deliver(pipeline, *foreign, live)
+    settings = {"stripe_poll_s": 0, "stripe_sweep_s": 0, "stripe_api_base": "http://127.0.0.1:1"}
+
+    async with pipeline.consuming(stripe_api_key="rk_live_1", **settings):
+        await pipeline.until_settled(streams.STRIPE)
+
+    assert sorted(message.data for message in await pipeline.parked()) == foreign
+    events = await pipeline.ledger.fetch("SELECT id FROM stripe_events ORDER BY id")
+    assert [row["id"] for row in events] == ["evt_1", "evt_4"]
+
+
+async def test_without_a_key_nobody_knows_which_mode_is_meant(pipeline: Pipeline) -> None:
+    """The control: what is parked above is parked for its mode."""
+    await deliver(pipeline, a_body("evt_2")[:-1] + b', "livemode": false}')
+
+    async with pipeline.consuming():
+        await pipeline.until_settled(streams.STRIPE)
+
+    assert await find_event(pipeline.ledger, "evt_2")
+
+
 async def test_an_object_of_an_unknown_type_is_kept(pipeline: Pipeline) -> None:
     body = a_body("evt_1").replace(b'"customer"', b'"teapot"').replace(b"customer.", b"teapot.")
     async with pipeline.consuming():

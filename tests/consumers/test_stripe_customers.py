@@ -177,7 +177,7 @@ async def test_a_customer_that_the_ledger_cannot_hold_keeps_nobody_else_waiting(
         await until(the_others_are)
 
     (job,) = await list_jobs(ledger)
-    assert "\\u0000" in (job.error or "")
+    assert "NUL" in (job.error or "")
     assert all([await customer_of(ledger, account.id) for account in well])
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Generator
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,6 +20,7 @@ from ledger.stripe.api import Json, StripeApi
 from ledger.stripe.passes import POLL, SWEEP, Pass, find_pass
 from tests.consumers.pipeline import Pipeline
 from tests.stripe.app import KEY
+from tests.stripe.clock import Clock
 from tests.stripe.running import StandIn, standing_in
 from tests.waiting import until
 
@@ -101,20 +103,52 @@ async def test_what_the_journal_has_is_left_alone(
     assert await journaled(pipeline) == all_of(stand_in)
 
 
-async def test_the_cursor_passes_over_what_is_old(
-    pipeline: Pipeline, stand_in: StandIn, api: StripeApi
-) -> None:
-    some_events(stand_in, 5)
-    await poll(pipeline, api)
-    stand_in.control.advance(3_600)
-    some_events(stand_in, 2)
-    second = await poll(pipeline, api)
-    third = await poll(pipeline, api)
+async def test_the_cursor_passes_over_what_is_old(pipeline: Pipeline) -> None:
+    async with standing_in(clock=Clock(int(time.time()) - 600)) as stand_in:
+        api = stand_in.api()
+        some_events(stand_in, 5)
+        await poll(pipeline, api)
+        stand_in.control.advance(600)
+        some_events(stand_in, 2)
+        second = await poll(pipeline, api)
+        third = await poll(pipeline, api)
+        await api.close()
 
     assert second
     assert third
     assert (second.passed, second.found) == (7, 7)  # the journal has not come up with the first
     assert third.passed == 2
+
+
+async def test_an_event_of_another_age_does_not_take_the_cursor_along(
+    pipeline: Pipeline, stand_in: StandIn, api: StripeApi
+) -> None:
+    """Beyond it nothing would ever be listed again."""
+    some_events(stand_in, 2)
+    stand_in.account.journal.add(
+        "evt_lost", "customer.updated", 10**11, {"object": {"id": "cus_1", "object": "customer"}}
+    )
+    done = await poll(pipeline, api)
+
+    assert done
+    assert done.cursor
+    assert done.cursor <= time.time()
+
+
+async def test_an_event_that_is_too_large_for_the_stream_holds_up_nothing_else(
+    pipeline: Pipeline, stand_in: StandIn, api: StripeApi
+) -> None:
+    some_events(stand_in)
+    large = {"id": "cus_1", "object": "customer", "name": "x" * pipeline.nats.max_payload}
+    now = int(time.time())
+    stand_in.account.journal.add("evt_large", "customer.updated", now, {"object": large})
+    some_events(stand_in)
+
+    async with pipeline.consuming():
+        assert await poll(pipeline, api)
+        await pipeline.until_settled(streams.STRIPE)
+
+    assert await journaled(pipeline) == [one for one in all_of(stand_in) if one != "evt_large"]
 
 
 class Mortal(Awaitable[Any]):
@@ -260,12 +294,12 @@ async def test_a_place_that_is_gone_is_not_gone_on_from(
         ({"body": "null"}, "StripeUnavailable"),
         ({"body": "{}"}, "StripeUnavailable"),
         ({"body": '{"data": [7], "has_more": true}'}, "StripeUnavailable"),
-        ({"body": '{"data": [{"id": "evt_1"}], "has_more": false}'}, "has no time"),
+        ({"body": '{"data": [{"id": "evt_1"}], "has_more": false}'}, "none that has a time"),
         ({"body": '{"error": []}', "status": 400}, "StripeUnavailable"),
         ({"body": "nonsense", "status": 503, "times": 3}, "StripeUnavailable"),
         ({"cut": True, "times": 3}, "StripeUnavailable"),
         ({"status": 401}, "StripeKeyRefused"),
-        ({"status": 403}, "StripeKeyRefused"),
+        ({"status": 403}, "StripeNotPermitted"),
     ],
 )
 async def test_a_bad_day_of_stripes_is_written_down_and_passes(

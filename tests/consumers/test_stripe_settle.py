@@ -96,11 +96,12 @@ async def test_the_journal_goes_on_while_stripe_is_away(
         await until_settled(pipeline, customer)
 
 
+@pytest.mark.parametrize("answer", [{"status": 400}, {"status": 403}, {"body": "{}"}])
 async def test_what_stripe_refuses_holds_up_nothing_else(
-    pipeline: Pipeline, stand_in: StandIn
+    pipeline: Pipeline, stand_in: StandIn, answer: dict[str, Any]
 ) -> None:
     refused, other = an_open_question(stand_in), an_open_question(stand_in)
-    stand_in.control.fail(times=-1, path=f"/v1/customers/{refused}", status=400)
+    stand_in.control.fail(times=-1, path=f"/v1/customers/{refused}", **answer)
     postponed = "SELECT ask_at > now() + interval '50 min' FROM stripe_objects WHERE id = $1"
 
     async with pipeline.consuming(**asking(stand_in)):

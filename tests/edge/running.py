@@ -73,6 +73,7 @@ class Edge(Struct, frozen=True, kw_only=True):
         model: str = "rogue",
         task: str = "echo",
         languages: tuple[str, ...] = (),
+        translator: str = "",
     ) -> None:
         """Be a worker of `model`, answering with `handler`."""
 
@@ -81,7 +82,7 @@ class Edge(Struct, frozen=True, kw_only=True):
 
         await self.nats.subscribe(inference.subject(model, task), queue=WORKERS, cb=answer)
         await broker.settle(self.nats)
-        await self.announce(model=model, task=task, languages=languages)
+        await self.announce(model=model, task=task, languages=languages, translator=translator)
 
     async def announce(
         self,
@@ -89,10 +90,17 @@ class Edge(Struct, frozen=True, kw_only=True):
         model: str = "rogue",
         task: str = "echo",
         languages: tuple[str, ...] = (),
+        translator: str = "",
         hold_s: float = 60,
     ) -> None:
         announced = ModelAnnounced(
-            model=ModelDeclared(name=model, source="test:", tasks=(task,), languages=languages),
+            model=ModelDeclared(
+                name=model,
+                source="test:",
+                tasks=(task,),
+                languages=languages,
+                translator=translator,
+            ),
             worker_id=new_id(),
             until=time.time() + hold_s,
         )

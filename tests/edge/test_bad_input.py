@@ -164,6 +164,13 @@ ASKED = [
     ("question", {"context": "a"}, "question"),
     ("question", {"question": "a", "context": " "}, "context"),
     ("kw-kp-extraction", {"text": ["a"]}, "text"),
+    ("translation", {"text": "a"}, "target"),
+    ("translation", {"text": " ", "target": "en"}, "text"),
+    ("translation", {"text": "a", "target": "English"}, "target"),
+    ("translation", {"text": "a", "target": ""}, "target"),
+    ("translation", {"text": "a", "target": "en", "source": "../fr"}, "source"),
+    ("translation", {"text": "a", "target": "en", "source": "en"}, "target"),
+    ("translation", {"text": "a" * 100_001, "target": "en"}, "text"),
 ]
 
 

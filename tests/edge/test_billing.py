@@ -8,9 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from msgspec import Struct
 from nats.aio.client import Client
 
+from edge.billing import CALLS_A_MINUTE
 from events import stripe as wire
 from events.plans import read_plans
 from ledger.accounts import create_account, find_account
@@ -21,6 +24,7 @@ from ledger.stripe.events import ReceivedEvent, journal
 from ledger.stripe.objects import fold_objects
 from tests.edge.running import ADMIN_TOKEN, KEY_SECRET, Edge, running
 from tests.stripe.app import KEY
+from tests.stripe.nonsense import nonsense
 from tests.stripe.running import StandIn, standing_in
 from tests.waiting import until
 
@@ -90,6 +94,14 @@ class Shop(Struct, frozen=True):
         async with self.ledger.transaction():
             changed = await fold_objects(self.ledger, await journal(self.ledger, received))
             await follow(self.ledger, changed.customers, read_plans(self.plans))
+
+
+class FrozenTime:
+    """A minute that does not end in mid-test."""
+
+    @staticmethod
+    def time() -> float:
+        return 1_795_000_005.0
 
 
 @pytest.fixture
@@ -222,6 +234,65 @@ def _none(*_: object) -> None:
     return None
 
 
+async def test_a_plan_is_kept_by_its_price_unless_another_is_named(shop: Shop) -> None:
+    yearly = {"plan": "basic", "price": "basic_yearly"}
+    async with shop.customer() as client:
+        await client.post("/v1/billing/subscription", json={"plan": "basic"})
+        same = await client.post("/v1/billing/subscription", json={"plan": "basic"})
+        other = await client.post("/v1/billing/subscription", json=yearly)
+        changed = await client.patch("/v1/billing/subscription", json=yearly)
+        kept = await client.patch("/v1/billing/subscription", json={"plan": "basic"})
+
+    assert (same.status_code, same.json()["price"]) == (201, "basic_monthly")
+    assert (other.status_code, other.json()["code"]) == (409, "already_subscribed")
+    assert "basic_monthly" in other.json()["message"]
+    assert changed.json()["price"] == kept.json()["price"] == "basic_yearly"
+    assert len(shop.subscriptions()) == 1
+
+
+async def test_a_price_that_is_paid_once_shares_no_invoice_with_one_that_is_metered(
+    shop: Shop,
+) -> None:
+    (product,) = shop.stripe.account.get("/v1/products")["data"]
+    (monthly,) = shop.stripe.account.get("/v1/prices", lookup_keys=["pro_monthly"])["data"]
+    shop.stripe.account.post(f"/v1/prices/{monthly['id']}", lookup_key="pro_before")
+    shop.stripe.account.post(
+        "/v1/prices",
+        product=product["id"],
+        currency="usd",
+        unit_amount=9_900,
+        lookup_key="pro_monthly",
+    )
+    async with shop.customer() as client:
+        page = await client.post("/v1/billing/checkout", json={"plan": "pro", **URLS})
+
+    assert page.status_code < 500
+
+
+async def test_one_account_leaves_stripe_to_the_others(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.billing.time", FrozenTime)
+    asked = {"return_url": "https://shop.example"}
+    async with shop.customer() as client:
+        answers = await asyncio.gather(
+            *[client.post("/v1/billing/portal", json=asked) for _ in range(CALLS_A_MINUTE + 5)]
+        )
+        seen = await client.get("/v1/billing/subscription")
+    other = await create_account(shop.ledger, "Bob")
+    async with shop.operator() as client:
+        path = f"/v1/admin/accounts/{other.id}/subscription"
+        another = await client.post(path, json={"plan": "pro"})
+
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert sum(answer.status_code == 201 for answer in answers) == CALLS_A_MINUTE
+    assert len(refused) == 5
+    assert refused[0].json()["code"] == "rate_limited"
+    assert 0 < int(refused[0].headers["retry-after"]) <= 60
+    assert seen.status_code == 404  # of the ledger, not of Stripe
+    assert another.status_code == 201
+
+
 async def test_two_plans_at_once_are_one_subscription_too(shop: Shop) -> None:
     async with shop.customer() as client:
         answers = await asyncio.gather(
@@ -331,6 +402,24 @@ async def test_a_customer_pays_at_the_checkout(shop: Shop) -> None:
     assert (used.status_code, used.json()["code"]) == (409, "already_subscribed")
     assert (twice.status_code, twice.json()["code"]) == (409, "already_subscribed")
     assert portal.json()["url"].startswith("https://billing.stripe.com/")
+
+
+async def test_who_was_deleted_at_stripe_is_another_customer_at_the_next_checkout(
+    shop: Shop,
+) -> None:
+    asked = {"plan": "basic", **URLS}
+    async with shop.customer() as client:
+        await client.post("/v1/billing/subscription", json={"plan": "pro"})
+        (first,) = shop.stripe.account.get("/v1/customers")["data"]
+        shop.stripe.account.delete(f"/v1/customers/{first['id']}")
+        await shop.hear()
+        on_none = await shop.plan()
+        page = await client.post("/v1/billing/checkout", json=asked)
+
+    (second,) = shop.stripe.account.get("/v1/customers")["data"]
+    assert (on_none, page.status_code) == ("default", 201)
+    assert second["id"] != first["id"]
+    assert second["metadata"] == first["metadata"]
 
 
 async def test_who_left_can_come_back_within_the_hour(shop: Shop) -> None:
@@ -505,3 +594,46 @@ async def test_nobody_sees_anothers_subscription(shop: Shop) -> None:
         ended = await client.delete("/v1/billing/subscription")
 
     assert (seen.status_code, ended.status_code) == (404, 404)
+
+
+@settings(
+    max_examples=15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+async def test_nonsense_of_stripes_is_never_a_fault_of_ours(
+    shop: Shop, data: st.DataObject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.billing.CALLS_A_MINUTE", 10_000)
+    subscription: dict[str, Any] = {"id": "sub_1", "object": "subscription", "customer": "cus_1"}
+    price = shop.stripe.account.get("/v1/prices")["data"][0]
+    items = {"object": "list", "data": [{"id": "si_1", "price": price}]}
+    real: dict[str, Any] = {
+        "/v1/prices": shop.stripe.account.get("/v1/prices"),
+        "/v1/customers": {"id": "cus_1", "object": "customer", "metadata": {}},
+        "/v1/subscriptions": {**subscription, "status": "active", "items": items},
+        "/v1/checkout/sessions": {"id": "cs_1", "url": "https://checkout.stripe.com/1"},
+        "/v1/billing_portal/sessions": {"id": "bps_1", "url": "https://billing.stripe.com/1"},
+    }
+    path = data.draw(st.sampled_from(sorted(real)))
+    shop.stripe.control.mend()
+    shop.stripe.control.fail(path=path, body=data.draw(nonsense(real[path])), times=-1)
+    await shop.ledger.execute("UPDATE accounts SET stripe_customer = NULL")
+    await shop.ledger.execute("DELETE FROM stripe_objects")
+
+    async with shop.operator() as client:
+        for method, what, body in (
+            ("POST", "subscription", {"plan": "pro"}),
+            ("PATCH", "subscription", {"plan": "basic"}),
+            ("GET", "subscription", None),
+            ("DELETE", "subscription?at=now", None),
+        ):
+            answer = await client.request(method, f"{shop.admin_path}/{what}", json=body)
+            assert answer.status_code not in (500, 502), answer.text
+    async with shop.customer() as client:
+        for what, asked in (
+            ("checkout", {"plan": "pro", **URLS}),
+            ("portal", {"return_url": "https://shop.example"}),
+        ):
+            answer = await client.post(f"/v1/billing/{what}", json=asked)
+            assert answer.status_code not in (500, 502), answer.text

@@ -1,7 +1,5 @@
 """What browsers are told: which pages may ask, what may run, and what is not to be kept."""
 
-import base64
-import hashlib
 import re
 from collections.abc import AsyncIterator
 
@@ -150,7 +148,7 @@ async def test_all_answers_carry_what_browsers_are_to_know(
 
 async def test_the_documentation_works_under_its_policy(edge: Edge) -> None:
     async with edge.client() as client:
-        found = await client.get("/docs")
+        found = await client.get("/docs/try")
         policy = dict(
             part.split(" ", 1) for part in found.headers["content-security-policy"].split("; ")
         )
@@ -163,7 +161,7 @@ async def test_the_documentation_works_under_its_policy(edge: Edge) -> None:
     assert policy["default-src"] == policy["frame-ancestors"] == "'none'"
     assert len(scripts) == 2
     for attributes, script in scripts:
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        assert "src=" in attributes or f"'sha256-{digest}'" in policy["script-src"]
+        assert "src=" in attributes
+        assert not script
     assert "unsafe" not in policy["script-src"]
     assert not re.search(r"\son\w+=", found.text)  # handlers in attributes would not run

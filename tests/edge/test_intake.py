@@ -167,17 +167,27 @@ async def test_a_full_stream_refuses_what_it_does_not_hold(nats: Client, several
     assert len(await stored(nats)) == 1 + outcomes.count(None)
 
 
-async def test_no_more_waits_than_there_is_room_for(nats: Client) -> None:
-    intake = an_intake(nats)  # which nobody runs
-    large = b" " * (WAITING_BYTES // 2)
-    waiting = [asyncio.create_task(take(intake, large)) for _ in range(2)]
-    await asyncio.sleep(0)
+@pytest.mark.usefixtures("nats")
+async def test_no_more_waits_than_there_is_room_for(nats_url: str) -> None:
+    large = b" " * (MIB // 2)
+    async with linked(nats_url) as (link, url):
+        behind = await broker.connect(url, "test")
+        intake = an_intake(behind)  # which nobody runs
+        link.swallow_replies()
+        waiting = [
+            asyncio.create_task(take(intake, large)) for _ in range(WAITING_BYTES // len(large))
+        ]
+        await asyncio.sleep(0)
 
-    with pytest.raises(NotStored, match="too many"):
-        await take(intake, b"one more")
+        with pytest.raises(NotStored, match="too many"):
+            await take(intake, b"one more")
 
-    for task in waiting:
-        task.cancel()
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        link.restore()
+        await take(intake, b"there is room again")
+        await behind.close()
 
 
 # --- what comes to the door -----------------------------------------------------------

@@ -6,10 +6,12 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import msgspec
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from deploy.local.nats import Nats
 from events import streams
 from events.ids import new_id
 from events.inference import Ask, Failed
@@ -324,3 +326,70 @@ async def test_a_stream_cannot_be_a_job(edge: Edge) -> None:
         )
 
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, "stream")
+
+
+async def test_a_repeat_after_its_edge_died_is_the_same_job(
+    edge: Edge, worker: Counting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the job and the answer to be replayed: the claim expires, and is taken over."""
+    monkeypatch.setattr("edge.idempotency.Claim.complete", _die)
+    monkeypatch.setattr("edge.idempotency.Claim.release", _leave)
+    async with edge.client() as client:
+        dead = await ask(client, **{"Idempotency-Key": "k"})
+        [job] = (await client.get("/v1/jobs")).json()["data"] or [None]
+        monkeypatch.undo()
+        stored = await edge.nats.jetstream().get_last_msg(
+            streams.IDEMPOTENCY, f"$KV.idempotency.{edge.account.id}.*"
+        )
+        assert stored.subject
+        assert stored.data
+        entry = msgspec.msgpack.decode(stored.data)
+        entry[2] = 0.0  # it has expired
+        await edge.nats.jetstream().publish(stored.subject, msgspec.msgpack.encode(entry))
+        again = await ask(client, **{"Idempotency-Key": "k"})
+        found = await result(client, again.json()["url"])
+
+    assert dead.status_code == 500
+    assert again.status_code == 202
+    assert job is None or again.json()["url"].endswith(job["id"])
+    assert found["http_code"] == 200
+    assert len(worker.asked) == 1
+
+
+async def _die(*_: object) -> None:
+    raise RuntimeError
+
+
+async def _leave(*_: object) -> None:
+    pass
+
+
+async def test_a_job_that_is_not_known_to_be_stored_is_refused_and_never_runs(
+    nats_server: Nats, nats_url: str, database_url: str, ledger: Connection, nats: Client
+) -> None:
+    worker = Counting()
+    settings = {"publish_timeout_s": 0.5}
+    async with running(nats, nats_url, database_url, ledger, **settings) as edge:
+        await edge.serve(worker, model="good")
+        async with edge.client() as client, asyncio.TaskGroup() as tasks:
+            # so that its key, and how many jobs it has, are known
+            await result(client, (await ask(client)).json()["url"])
+            nats_server.stop()
+            refused = tasks.create_task(ask(client))
+            await asyncio.wait({refused})
+            await asyncio.to_thread(nats_server.start)
+
+            async def taken() -> bool:
+                return (await ask(client, "later")).status_code == 202
+
+            await until(taken)
+            await until(lambda: _no_jobs(client))
+
+    assert refused.result().status_code == 503
+    assert "will not run" in refused.result().json()["message"]
+    assert [one.input for one in worker.asked] == [b'{"text":"hello"}', b'{"text":"later"}']
+
+
+async def _no_jobs(client: httpx.AsyncClient) -> bool:
+    answer = await client.get("/v1/jobs")
+    return answer.status_code == 200 and not answer.json()["data"]

@@ -3,23 +3,42 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import UUID
 
 import httpx
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from edge import workers
 from edge.http import Protocol
-from events import inference
-from events.inference import CANCELS, Ask
-from tests.edge.running import Edge, answered, reply
+from events import inference, streams, usage
+from events.inference import CANCELS, Ask, Expired
+from events.usage import Quantities
+from ledger.accounts import change_account
+from ledger.db import Connection
+from tests.edge.running import Edge, answered, reply, running
 from tests.inference.scribe import LONG
 from tests.inference.test_streams import a_scribe
 from tests.inference.test_worker import a_scripted_worker
 from tests.waiting import until
 
 PATH = "/v1/rogue/echo"
+PLANS = """
+[[plan]]
+name = "default"
+
+[[plan]]
+name = "free"
+disconnected = "free"
+
+[[plan]]
+name = "strict"
+disconnected = "generated"
+prices = { output_tokens = "1000.00" }
+"""  # a token costs a thousandth
 ENDLESS = " ".join([LONG] * 100)  # at ten milliseconds a word: longer than a test has patience
 
 
@@ -46,6 +65,16 @@ class Worker:
 
         self.asked.append(ask.request_id)
         self._tasks.append(asyncio.create_task(answer()))
+
+
+@pytest.fixture
+async def planned(
+    nats: Client, nats_url: str, database_url: str, ledger: Connection, tmp_path: Path
+) -> AsyncIterator[Edge]:
+    plans = tmp_path / "plans.toml"
+    plans.write_text(PLANS)
+    async with running(nats, nats_url, database_url, ledger, plans_file=str(plans)) as edge:
+        yield edge
 
 
 @asynccontextmanager
@@ -153,6 +182,88 @@ async def test_the_next_request_gets_the_slot_of_a_caller_who_hung_up(
         assert response.status_code == 200, response.text
         assert len(model.steps) < len(ENDLESS.split())
         assert await edge.metered() == 1
+
+
+@pytest.mark.parametrize(("plan", "billed"), [("default", 0), ("free", 0), ("strict", 7)])
+async def test_what_was_generated_for_who_hung_up_is_billed_by_the_plan(
+    planned: Edge, ledger: Connection, plan: str, billed: int
+) -> None:
+    edge = planned
+    await _move(edge, ledger, plan)
+    asked: list[Msg] = []
+
+    async def take(message: Msg, _ask: Ask) -> None:
+        asked.append(message)
+
+    async def stop(_message: Msg) -> None:
+        used = Quantities(input_tokens=3, output_tokens=7)
+        await reply(asked[0], Expired(used))
+
+    await edge.nats.subscribe(CANCELS, cb=stop)
+    await edge.serve(take)
+
+    async with _seen_off(edge), calling(edge, PATH, {"text": "hello"}):
+        await until(lambda: asked)
+    jetstream = edge.nats.jetstream()
+    stored = [
+        await jetstream.get_msg(streams.USAGE, 1 + number) for number in range(await edge.metered())
+    ]
+    facts = [usage.decode(message.data or b"").data for message in stored]
+    assert [fact.quantities.output_tokens for fact in facts] == [billed] * bool(billed)
+    assert all(fact.status == 499 and fact.quantities.cost == 7 * 10**6 for fact in facts)
+
+
+async def test_a_worker_without_a_last_word_costs_nothing(
+    planned: Edge, ledger: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "STOP_S", 0.05)
+    await _move(planned, ledger, "strict")
+    worker = Worker()
+    await worker.start(planned)
+
+    async with _seen_off(planned), calling(planned, PATH, {"text": "hello"}):
+        await until(lambda: worker.asked)
+    assert await planned.metered() == 0
+
+
+async def test_who_comes_again_with_a_key_pays_then(planned: Edge, ledger: Connection) -> None:
+    await _move(planned, ledger, "strict")
+    worker = Worker()
+    await worker.start(planned)
+
+    asking = calling(planned, PATH, {"text": "once"}, **{"Idempotency-Key": "k"})
+    async with _seen_off(planned), asking:
+        await until(lambda: worker.asked)
+    assert await planned.metered() == 0
+
+
+async def _move(edge: Edge, ledger: Connection, plan: str) -> None:
+    """Give the account a plan; returns once the edge knows."""
+
+    async def knows() -> bool:
+        return bool((await client.get("/v1/limits")).json()["plan"] == plan)
+
+    await change_account(ledger, edge.account.id, {"plan": plan})
+    async with edge.client() as client:
+        await until(knows)
+
+
+@asynccontextmanager
+async def _seen_off(edge: Edge) -> AsyncIterator[None]:
+    """Returns once the edge is done with one more caller who hung up."""
+
+    async def gone() -> int:  # of all tests of this process
+        lines = (await client.get("/metrics")).text.splitlines()
+        counted = [line.split()[-1] for line in lines if 'endpoint="echo",status="499"' in line]
+        return int(sum(map(float, counted)))
+
+    async def one_more() -> bool:
+        return await gone() > before
+
+    async with edge.client() as client:
+        before = await gone()
+        yield
+        await until(one_more)
 
 
 def _note(messages: list[Msg]) -> Callable[[Msg], Awaitable[None]]:

@@ -19,7 +19,7 @@ from events.tasks import all_tasks
 from events.usage import Quantities
 from ledger.db import Connection
 from tests.edge.running import Edge, reply, running
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 HELLO: Any = [{"role": "user", "content": "Hello"}]
 USED = Quantities(input_tokens=7, output_tokens=3)
@@ -173,6 +173,20 @@ async def test_what_asks_for_nothing_is_taken(edge: Edge, client: AsyncOpenAI) -
     await client.chat.completions.create(model=MODEL, messages=HELLO, **harmless)
 
     assert rogue.asked[0]["max_tokens"] == 9
+
+
+async def test_an_answer_can_be_sent_back_as_it_came(edge: Edge, client: AsyncOpenAI) -> None:
+    rogue = await serve(edge, "chat")
+    answer = await client.chat.completions.create(model=MODEL, messages=HELLO)
+    message = answer.choices[0].message
+
+    # the second with all that might have been in it, as null
+    forms: Sequence[Any] = (message, message.model_dump())
+    for back in forms:
+        await client.chat.completions.create(model=MODEL, messages=[*HELLO, back, *HELLO])
+
+    for asked in rogue.asked[1:]:
+        assert asked["messages"][1] == {"role": "assistant", "content": "Hi there"}
 
 
 NOT_HONOURED: Sequence[tuple[dict[str, Any], str | None]] = [
@@ -439,6 +453,8 @@ NO_COMPLETION: Sequence[dict[str, Any]] = [
     {"prompt": [-1]},
     {"prompt": [[]]},
     {"prompt": ""},
+    {"prompt": " "},
+    {"prompt": ["a", "\n"]},
     {"prompt": ["a"] * 65},
     {"echo": True},
     {"best_of": 2},
@@ -514,6 +530,28 @@ async def test_inputs_come_in_four_forms(edge: Edge, client: AsyncOpenAI) -> Non
     assert [asked["sentences"] for asked in rogue.asked[:4]] == sentences
     assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "dimensions")
     assert empty.value.param == "input"
+
+
+async def test_an_answer_may_also_be_fetched_later(edge: Edge) -> None:
+    await serve(edge, "chat")
+    async with edge.client() as client:
+        taken = await client.post(
+            "/v1/chat/completions",
+            json={"model": MODEL, "messages": HELLO},
+            headers={"Prefer": "respond-async"},
+        )
+
+        async def finished() -> bool:
+            return (await client.get(taken.json()["url"])).status_code == 200
+
+        await until(finished)
+        found = (await client.get(taken.json()["url"])).json()
+
+    assert taken.status_code == 202
+    answer = json.loads(found["content"])
+    assert answer["object"] == "chat.completion"
+    assert answer["choices"][0]["message"]["content"] == "Hi there"
+    assert await edge.metered() == 1
 
 
 async def test_models_are_listed_and_found(edge: Edge, client: AsyncOpenAI) -> None:

@@ -34,8 +34,8 @@ def slow_clock(monkeypatch: pytest.MonkeyPatch) -> None:
 class Line:
     """Requests that wait in a room, and the order in which they went on."""
 
-    def __init__(self, *, holds: int = 100, busy: Busy = FULL) -> None:
-        self.room = Room("m", holds=holds)
+    def __init__(self, *, holds: int = 100, busy: Busy = FULL, workers: int = 1) -> None:
+        self.room = Room("m", holds=holds, workers=lambda: workers)
         self.room.hear(busy)
         self.order: list[str] = []
         self.tasks: dict[str, asyncio.Task[None]] = {}
@@ -239,6 +239,26 @@ async def test_a_full_worker_is_not_asked_again_and_again_by_all_who_wait(edge: 
         has_room.set()
 
     assert {called.result().status_code for called in (first, *calls)} == {200}
+
+
+@pytest.mark.parametrize(
+    ("workers", "queued", "seconds"),
+    [(1, 3, 10), (2, 3, 8), (4, 3, 7), (1, 1_000, edge.room.MOST_S), (0, 3, 10)],
+)
+async def test_retry_after_counts_all_workers_and_stays_bearable(
+    workers: int, queued: int, seconds: float
+) -> None:
+    line = Line(
+        holds=2, workers=workers, busy=Busy(queued=queued, wait_ms=1_000.0, each_ms=2_000.0)
+    )
+    await line.join("a")
+    await line.join("b")
+
+    with pytest.raises(ModelBusy) as full:
+        await line.room.wait(line.room.place(0), until=time.time() + PATIENCE_S)
+
+    assert full.value.retry_after_s == seconds
+    await line.empty()
 
 
 @pytest.mark.parametrize("holds", [0, 1])

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from events import budgets, streams, usage
+from events import budgets, jobs, streams, usage
 from events.asyncapi import document
 from events.subjects import token
 from tests.usage import a_usage
@@ -47,6 +47,7 @@ def test_the_examples_are_events() -> None:
         ("UsageRecorded", usage.decode),
         ("UsageVoided", usage.decode),
         ("BudgetReached", budgets.decode),
+        ("JobFinished", jobs.decode_event),
     ):
         example = messages[name]["examples"][0]["payload"]
         event: object = decode(msgspec.json.encode(example))
@@ -80,7 +81,8 @@ def test_retention_is_what_streams_are_made_with() -> None:
 def test_every_field_of_a_contract_is_in_its_schema() -> None:
     schemas = DOCUMENT["components"]["schemas"]
 
-    for contract in (usage.UsageRecorded, usage.Usage, usage.Quantities, budgets.BudgetReached):
+    contracts = (usage.UsageRecorded, usage.Usage, usage.Quantities, budgets.BudgetReached)
+    for contract in (*contracts, jobs.JobFinished):
         fields = {*contract.__struct_fields__, contract.__struct_config__.tag_field} - {None}
         assert schemas[contract.__name__]["properties"].keys() == fields
     assert schemas["Quantities"]["properties"]["requests"]["default"] == 1

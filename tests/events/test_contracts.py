@@ -109,7 +109,7 @@ replies = st.one_of(
     ),
     st.builds(inference.Refused, st.text(), st.text(), st.integers(400, 499), st.none() | names),
     st.builds(inference.Busy, counts, st.floats(0, 1e6)),
-    st.just(inference.Expired()),
+    st.builds(inference.Expired, quantities),
     st.just(inference.Failed()),
     st.just(inference.Working()),
 )

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from uuid import UUID
+from weakref import WeakSet
 
 import pytest
 from msgspec import Struct
@@ -16,7 +17,7 @@ from events.models import Limits
 from events.tasks import generation
 from events.tasks.generation import GenerationInput, GenerationPiece, GenerationResult
 from events.usage import Quantities
-from inference.errors import InputRefused
+from inference.errors import DeviceFull, InputRefused
 from inference.job import Job, Outcome, Wrote
 from inference.models.model import Advance, Piece, Prepared
 from inference.step_pipeline import UNREAD_S, StepPipeline
@@ -25,7 +26,7 @@ from tests.waiting import PATIENCE_S, until
 LONG = " ".join(["on"] * 4 * WINDOW)  # more than a reader may be behind
 
 
-class Draft(Struct, eq=False):
+class Draft(Struct, eq=False, weakref=True):
     text: str
     words: list[str]
     rows: int
@@ -36,7 +37,8 @@ class Scribe:
     """Copies its input, a word a step; some words make it misbehave.
 
     ``poison`` breaks every step that would write it, ``sour`` is an error in its own
-    place, ``rude`` is refused; while `gate` is closed, every step waits.
+    place, ``rude`` is refused, ``fat`` has room beside one other draft; while `gate` is
+    closed, every step waits.
     """
 
     tasks = frozenset({"generation"})
@@ -46,7 +48,9 @@ class Scribe:
         self.gate.set()
         self.entered = threading.Semaphore(0)  # one for each step that began
         self.steps: list[list[str]] = []  # the texts that were in each
+        self.wrote: list[str] = []  # all words, whoever wanted them
         self.pause_s = 0.0  # of each step
+        self.drafts: WeakSet[Draft] = WeakSet()  # that anybody holds
 
     def tokenize(
         self, _task: str, inputs: Sequence[GenerationInput]
@@ -59,7 +63,9 @@ class Scribe:
         ]
 
     def join(self, prepared: Prepared) -> Draft:
-        return Draft(prepared.data, prepared.data.split(), prepared.rows)
+        draft = Draft(prepared.data, prepared.data.split(), prepared.rows)
+        self.drafts.add(draft)
+        return draft
 
     def step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
         self.steps.append([draft.text for draft in drafts])
@@ -68,6 +74,8 @@ class Scribe:
         time.sleep(self.pause_s)
         if any(draft.words[draft.written] == "poison" for draft in drafts):
             raise RuntimeError
+        if any(draft.words[draft.written] == "fat" for draft in drafts) and len(self.drafts) > 2:
+            raise DeviceFull
         return [self._advance(draft) for draft in drafts]
 
     def _advance(self, draft: Draft) -> Advance | Exception:
@@ -75,6 +83,7 @@ class Scribe:
         if word == "sour":
             return ValueError()
         draft.written += 1
+        self.wrote.append(word)
         finished = draft.written == len(draft.words)
         used = Quantities(input_tokens=len(draft.words), output_tokens=draft.written)
         return Advance(

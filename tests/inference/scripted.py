@@ -93,6 +93,19 @@ class Lined(Scripted):
         return Answer(EchoResult(text=text), Quantities(input_characters=len(prepared.data)))
 
 
+class Wide(Lined):
+    """Runs two batches side by side."""
+
+    lanes = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.threads: set[int] = set()  # that entered
+
+    def enter(self) -> None:
+        self.threads.add(threading.get_ident())
+
+
 def _lined(text: str) -> Prepared:
     lines = text.split("\n")
     return Prepared(max(len(line.split()) for line in lines), text, rows=len(lines))

@@ -1,6 +1,7 @@
 """What a model says of an input depends on nothing but the input."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgspec
@@ -86,6 +87,25 @@ def test_cutting_changes_no_answer(
     found = [embeddings_model.read(task, [part])[0] for part in [*parts, left]]
 
     assert plain(embeddings_model.answer(task, prepared, found)) == near(plain(whole))
+
+
+def test_what_runs_beside_it_changes_no_answer(embeddings_model: SentenceEncoder) -> None:
+    """Two threads in one model; what one wants of all layers is none of the other's business."""
+    texts = ["I love it!", "It is raining, and nobody came.", "🙂"]
+    alone = [answers(embeddings_model, *asked(number, texts)) for number in range(6)]
+    with ThreadPoolExecutor(2, initializer=embeddings_model.enter) as threads:
+        found = threads.map(
+            lambda number: answers(embeddings_model, *asked(number, texts)), [*range(6)] * 5
+        )
+
+        for beside, expected in zip(found, alone * 5, strict=True):
+            assert [plain(one) for one in beside] == [near(plain(one)) for one in expected]
+
+
+def asked(number: int, texts: list[str]) -> tuple[str, list[Any]]:
+    if number % 2:
+        return "sentiment", [TASKS["sentiment"].takes(text=text) for text in texts]
+    return "embeddings", [EmbeddingsInput(sentences=[*texts[: 1 + number % 3]])]
 
 
 @given(st.lists(st.integers(1, 300), min_size=2, max_size=60), st.data())

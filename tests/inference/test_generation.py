@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from events.models import Limits, ModelDeclared
 from events.tasks import generation
-from events.tasks.generation import GenerationInput, GenerationPiece, GenerationResult
+from events.tasks.generation import BETWEEN, GenerationInput, GenerationPiece, GenerationResult
 from events.usage import Quantities
 from inference.attempt import attempt
 from inference.errors import DeviceFull, InputRefused, ModelUnfit
@@ -23,7 +23,7 @@ from inference.models import FOLDERS, load
 from inference.models.causal_lm.attention import NAME
 from inference.models.causal_lm.cache import Cache
 from inference.models.causal_lm.generator import READ, CausalLM
-from inference.models.causal_lm.request import BETWEEN, read_request
+from inference.models.causal_lm.request import read_request
 from inference.models.causal_lm.sampler import Choice, spread
 from inference.models.causal_lm.vocabulary import Vocabulary
 from inference.models.model import Advance, Generator, Prepared

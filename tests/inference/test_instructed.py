@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from events.tasks import all_tasks, chatbot
+from events.tasks.chat import ChatInput, Message, Role
 from events.tasks.chatbot import ChatbotInput, ChatbotResult, Exchange
 from events.tasks.generation import GenerationInput
 from events.tasks.paraphrasing import ParaphrasingInput, ParaphrasingResult
@@ -33,6 +34,7 @@ BRIDGE = (
     "mind."
 )
 TOKENIZER = Tokenizer.from_file(str(FOLDERS / "SmolLM2-135M-Instruct" / "tokenizer.json"))
+ROLES: Sequence[Role] = ("developer", "assistant", "user", "system")
 ASKED: dict[str, TaskInput] = {
     "chatbot": ChatbotInput(
         input="And of Spain?",
@@ -164,7 +166,9 @@ def test_instructions_take_no_more_than_was_held_for_them(
 ) -> None:
     history = [Exchange(input=one, response=one) for one in said]
     text = said[0] if said and said[0].isalnum() else "x"
+    messages = [Message(role=role, content=one) for one in ["", *said] for role in ROLES]
     for task, value in {
+        "chat": ChatInput(messages=messages),
         "chatbot": ChatbotInput(input="x", context="y", history=history),
         "summarization": SummarizationInput(text=text, size="large"),
         "paraphrasing": ParaphrasingInput(text=text),

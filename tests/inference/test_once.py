@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from events.inference import Expired, Failed, Refused
 from inference.job import Ran
-from tests.inference.scripted import Lined, Road, Scripted
+from tests.inference.scripted import Lined, Road, Scripted, Wide
 from tests.inference.test_pipeline import a_road
 from tests.waiting import PATIENCE_S, until
 
@@ -57,7 +57,7 @@ actions = st.lists(
 )
 
 
-@given(actions, st.integers(1, 100), st.sampled_from([Scripted, Lined]))
+@given(actions, st.integers(1, 100), st.sampled_from([Scripted, Lined, Wide]))
 @settings(max_examples=60, deadline=None)
 def test_each_request_is_answered_once_with_its_own_answer(
     actions: Sequence[Submit | Cancel | Pass | Turn], batch_tokens: int, model: type[Scripted]

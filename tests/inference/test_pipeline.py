@@ -9,7 +9,7 @@ import pytest
 from events.inference import Busy, Expired, Failed, Refused
 from events.models import Limits
 from inference.job import Ran
-from tests.inference.scripted import Lined, Road, Scripted
+from tests.inference.scripted import Lined, Road, Scripted, Wide
 from tests.waiting import until
 
 Open = Callable[..., AbstractAsyncContextManager[Road]]
@@ -323,6 +323,30 @@ async def test_the_time_of_all_parts_is_the_requests() -> None:
     assert isinstance(answer, Ran)
     assert answer.quantities.device_ms >= 15
     assert answer.timing.compute_ms >= 15
+
+
+async def test_two_lanes_share_what_waits_and_run_side_by_side() -> None:
+    model = Wide()
+    async with a_road(model) as road:
+        model.gate.clear()
+        road.submit("long long long long")
+        await model.has_begun()
+        road.submit("a", "b", "c", "d")
+        await model.has_begun()  # beside the first
+        road.submit("e", "f")
+        await road.tokenized("e", "f")
+        assert model.batches == [["long long long long"], ["a", "b", "c", "d"]]
+
+        model.gate.set()
+        await road.ended("e", "f")
+        await until(lambda: not road.pipeline.held)
+        model.gate.clear()
+        road.submit("u", "v", "w", "x")
+        await model.has_begun()
+        await model.has_begun()
+
+    assert model.batches[-2:] == [["u", "v"], ["w", "x"]]
+    assert len(model.threads) == 2
 
 
 async def test_a_drain_waits_for_what_was_taken() -> None:

@@ -2,8 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from events.inference import WINDOW, Busy, Ended, Expired, Failed, Refused
 from inference.job import Ran
+from inference.models.model import Prepared
 from tests.inference.scribe import LONG, a_desk
 from tests.waiting import until
 
@@ -144,7 +147,7 @@ async def test_a_whole_answer_that_is_too_late_is_not_finished() -> None:
         desk.model.gate.set()
         await desk.ended("a b c d")
 
-    assert desk.outcomes["a b c d"] == Expired()
+    assert isinstance(desk.outcomes["a b c d"], Expired)
     assert len(desk.model.steps) == 1
 
 
@@ -234,7 +237,9 @@ async def test_a_cancelled_whole_answer_is_dropped() -> None:
         desk.model.gate.set()
         await desk.ended("a b c d")
 
-    assert desk.outcomes["a b c d"] == Expired()
+    told = desk.outcomes["a b c d"]
+    assert isinstance(told, Expired)
+    assert (told.quantities.input_tokens, told.quantities.output_tokens) == (4, 1)
     assert len(desk.model.steps) == 1
 
 
@@ -291,6 +296,54 @@ async def test_a_step_that_breaks_is_tried_for_each_alone_and_harms_no_other() -
     assert not desk.pipeline.held
 
 
+@pytest.mark.parametrize("fat", ["fat one", "a fat one"])  # before anything was written, and after
+async def test_who_has_no_room_beside_others_waits_until_one_leaves(fat: str) -> None:
+    async with a_desk(slots=3) as desk:
+        desk.model.gate.clear()
+        desk.submit("x y")
+        desk.submit("u v w z")
+        desk.submit(fat, stream=True)
+        await desk.model.has_begun()
+        desk.submit("late")
+        await desk.tokenized("late")
+
+        desk.model.gate.set()
+        await desk.ended("x y", "u v w z", fat, "late")
+
+    assert desk.text(fat) == fat
+    assert isinstance(desk.outcomes[fat], Ended)
+    assert all(isinstance(desk.outcomes[text], Ran) for text in ("x y", "u v w z", "late"))
+    assert desk.model.wrote.index("y") < desk.model.wrote.index("fat")
+    assert desk.model.wrote.index("fat") < desk.model.wrote.index("late")  # which came last
+
+
+async def test_several_who_have_no_room_beside_each_other_go_on_one_after_the_other() -> None:
+    texts = ["fat a", "fat b", "fat c", "fat d"]
+    async with a_desk() as desk:
+        desk.model.gate.clear()
+        desk.submit("first")
+        await desk.model.has_begun()
+        for text in texts:
+            desk.submit(text)
+        await desk.tokenized(*texts)
+        desk.model.gate.set()
+        await desk.ended(*texts)
+
+    assert all(isinstance(outcome, Ran) for outcome in desk.outcomes.values())
+
+
+async def test_who_has_no_room_and_nobody_to_wait_for_is_refused() -> None:
+    async with a_desk() as desk:
+        held = [desk.model.join(Prepared(1, "held")) for _ in range(2)]  # by nobody in sight
+        desk.submit("fat one")
+        await desk.ended("fat one")
+        del held
+
+    refused = desk.outcomes["fat one"]
+    assert isinstance(refused, Refused)
+    assert (refused.code, refused.status) == ("input_too_large", 413)
+
+
 async def test_the_time_of_the_steps_is_divided_among_those_in_them() -> None:
     async with a_desk() as desk:
         desk.model.gate.clear()
@@ -342,7 +395,7 @@ async def test_a_drain_out_of_time_ends_what_runs_and_sends_the_rest_away() -> N
     end = desk.outcomes[LONG]
     assert isinstance(end, Ended)
     assert (end.reason, end.chunks) == ("cancelled", WINDOW)
-    assert desk.outcomes["whole answer"] == Expired()
+    assert isinstance(desk.outcomes["whole answer"], Expired)
     assert not desk.pipeline.held
 
 

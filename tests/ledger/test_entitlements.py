@@ -1,14 +1,17 @@
 import asyncio
 import itertools
-from datetime import timedelta
+import json
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from consumers.stripe.plans import follow_due
 from events import accounts
 from events.accounts import Account, AccountChanged
 from events.plans import Plan
+from events.plans_file import PlansFile
 from ledger import _sql
 from ledger.accounts import change_account, create_account, find_account, list_accounts
 from ledger.api_keys import create_key, find_keys
@@ -41,6 +44,10 @@ async def ada(ledger: Connection) -> UUID:
     await ledger.execute("UPDATE accounts SET stripe_customer = 'cus_1'")
     await ledger.execute("DELETE FROM outbox")
     return account.id
+
+
+def _id_of(event: bytes) -> str:
+    return str(json.loads(event)["id"])
 
 
 async def plan_of(ledger: Connection, account_id: UUID) -> str:
@@ -218,9 +225,60 @@ async def test_a_deleted_customer_has_nothing(ledger: Connection, ada: UUID) -> 
     )
     assert await plan_of(ledger, ada) == "scale"
 
-    await take_in(ledger, an_event(a_customer(), kind="deleted"))
+    gone = an_event(a_customer(), kind="deleted")
+    await take_in(ledger, gone)
 
     assert await plan_of(ledger, ada) == "default"
+    (change, *_) = await list_changes(ledger, ada)
+    assert (change.plan_before, change.plan, change.why) == ("scale", "default", _id_of(gone))
+
+
+async def test_who_was_a_customer_that_is_deleted_can_become_another_one(
+    ledger: Connection, ada: UUID
+) -> None:
+    await take_in(ledger, an_event(a_customer(), kind="deleted"))
+    after = await list_linked(ledger, "", 10)
+    metadata = {"tollgate_account": str(ada)}
+    stale = an_event(a_customer(metadata=metadata), created=at(-2))
+    await take_in(ledger, stale, an_event(a_subscription("pro_monthly"), created=at(-2)))
+    still = await list_linked(ledger, "", 10)
+
+    await take_in(
+        ledger,
+        an_event(a_customer("cus_2", metadata=metadata)),
+        an_event(a_subscription("scale_monthly", id="sub_2", customer="cus_2")),
+    )
+
+    assert after == still == []
+    assert await list_linked(ledger, "", 10) == ["cus_2"]
+    assert await plan_of(ledger, ada) == "scale"
+
+
+async def test_who_is_due_is_not_kept_waiting_by_what_cannot_be_read(
+    ledger: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("consumers.stripe.plans.BATCH", 2)
+    accounts_ = [await create_account(ledger, f"{number}") for number in range(5)]
+    for number, account in enumerate(accounts_):
+        customer = f"cus_{number}"
+        metadata = {"tollgate_account": str(account.id)}
+        subscription = a_subscription(
+            "pro_monthly", id=f"sub_{number}", customer=customer, cancel_at=at(1)
+        )
+        await take_in(
+            ledger,
+            an_event(a_customer(customer, metadata=metadata), created=at(-3)),
+            an_event(subscription, created=at(-2)),
+        )
+        if number < 4:
+            cheerful = {**subscription, "status": "cheerful"}
+            await take_in(ledger, an_event(cheerful))
+    file = PlansFile(None)
+    monkeypatch.setattr(file, "plans", PLANS)
+
+    assert await follow_due(ledger, file) == 1
+    assert [await plan_of(ledger, one.id) for one in accounts_] == [*["pro"] * 4, "default"]
+    assert await list_due(ledger, datetime.now(UTC), 10) == []  # not asked for all the time
 
 
 async def test_what_cannot_be_read_leaves_the_plan_as_it_is(ledger: Connection, ada: UUID) -> None:

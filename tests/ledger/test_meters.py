@@ -15,6 +15,7 @@ from events.meters import Meter
 from ledger.accounts import create_account
 from ledger.db import Connection
 from ledger.errors import MeterChanged, NothingParked
+from ledger.retention import drop_meter_events
 from ledger.stripe import meters
 from ledger.stripe.meters import MeterEvent
 from ledger.stripe.summaries import find_not_frozen
@@ -51,6 +52,33 @@ async def frozen(ledger: Connection) -> Sequence[MeterEvent]:
         await meters.settle(ledger, [(event, "sent", "") for event in batch])
         found += batch
     return found
+
+
+async def test_what_was_told_is_kept_for_a_year_and_what_was_not_for_good(
+    ledger: Connection,
+) -> None:
+    account_id = await a_customer(ledger)
+    now = NOW + timedelta(days=401)
+    for hours in range(1, 5):
+        await use(ledger, account_id, hours, BEFORE - hours * HOUR)
+    await use(ledger, account_id, 9, BEFORE)
+    await meters.freeze(ledger, WORDS, NOW)
+    fates = ("sent", "parked", "written off", "sent", "frozen")  # the oldest first
+    for row, fate in zip(
+        await ledger.fetch("SELECT identifier FROM stripe_meter_events ORDER BY hour"),
+        fates,
+        strict=True,
+    ):
+        await ledger.execute(
+            "UPDATE stripe_meter_events SET fate = $2 WHERE identifier = $1",
+            row["identifier"],
+            fate,
+        )
+
+    assert await drop_meter_events(ledger, NOW + timedelta(days=399)) == 0
+    assert await drop_meter_events(ledger, now) == 3
+    left = await ledger.fetch("SELECT fate FROM stripe_meter_events ORDER BY hour")
+    assert [row["fate"] for row in left] == ["parked", "frozen"]
 
 
 async def test_a_closed_hour_is_frozen_once(ledger: Connection) -> None:

@@ -2,13 +2,21 @@
 
 import json
 from datetime import timedelta
+from typing import Any
 
+import asyncpg
+import pytest
+
+from ledger import _sql
 from ledger.accounts import create_account
 from ledger.db import Connection
 from ledger.plan_changes import find_terms
+from ledger.stripe import rebuild as rebuilding
 from ledger.stripe.history import find_object_at, list_object_events
 from ledger.stripe.objects import find_object, list_unsettled
 from ledger.stripe.rebuild import Rebuilt, rebuild
+from tests.ledger.stripe_history import a_customer, a_summary, at, take_in
+from tests.ledger.stripe_history import an_event as an_event_of
 from tests.ledger.test_stripe import NOON, an_event, an_update, deliver, store
 
 
@@ -119,3 +127,65 @@ async def test_a_rebuild_leaves_open_what_the_journal_leaves_open(ledger: Connec
     assert row
     assert json.loads(row.object)["name"] == "a"
     assert [one.id for one in await list_unsettled(ledger, ["customer"], 9)] == ["cus_1"]
+
+
+async def _rebuild_with_traffic(
+    ledger: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
+    """Mend a harmed ledger while each object changes; what each is called in the end."""
+    names = [f"cus_{number}" for number in range(6)]
+    summaries = [f"cus_{number}" for number in range(3)]
+    await take_in(ledger, *[news(name, "old") for name in names], *map(summary, summaries))
+    await ledger.execute("""UPDATE stripe_objects SET object = object || '{"name": "harmed"}'""")
+    other = await asyncpg.connect(database_url)
+    compare = vars(rebuilding)["_compare"]
+
+    async def compare_and_hear(connection: Connection) -> Any:
+        found = await compare(connection)
+        for name in names:  # as consumers do: after the comparison, and before the swap
+            await take_in(other, news(name, "new", created=at(-0.5)))
+        for name in summaries:
+            await take_in(other, summary(name, "new", created=at(-0.5)))
+        return found
+
+    async def go_on() -> None:
+        for number in range(50):
+            await take_in(other, news(f"cus_other_{number}", "new"))
+
+    monkeypatch.setattr(rebuilding, "_compare", compare_and_hear)
+    done = await rebuilt(ledger, apply=True)
+    await go_on()
+    monkeypatch.undo()
+    await other.close()
+    assert done.events >= len(names)
+    rows = await ledger.fetch("SELECT id, object FROM stripe_objects WHERE id NOT LIKE '%other%'")
+    return {row["id"]: str(json.loads(row["object"]).get("name")) for row in rows}
+
+
+def news(customer: str, name: str, created: int | None = None) -> bytes:
+    return an_event_of(a_customer(customer, name=name), created=created)
+
+
+def summary(customer: str, name: str = "old", created: int | None = None) -> bytes:
+    return an_event_of({**a_summary("pro", customer=customer), "name": name}, created=created)
+
+
+async def test_what_comes_while_it_is_rebuilt_is_not_lost(
+    ledger: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = await _rebuild_with_traffic(ledger, database_url, monkeypatch)
+
+    assert len(names) == 9
+    assert set(names.values()) == {"new"}
+
+
+async def test_control_who_does_not_look_again_puts_the_old_in_the_place_of_the_new(
+    ledger: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = "SELECT id FROM stripe_events WHERE $1::text IS NULL"
+    sabotaged = {**_sql.load("stripe_rebuild.sql"), "object_event_ids": nothing}
+    monkeypatch.setattr(rebuilding, "_SQL", sabotaged)
+
+    names = await _rebuild_with_traffic(ledger, database_url, monkeypatch)
+
+    assert "old" in names.values()

@@ -2,6 +2,7 @@ import asyncio
 import random as randomness
 from collections import Counter
 from datetime import UTC, datetime
+from typing import get_args
 from uuid import UUID
 
 import asyncpg
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 from msgspec.structs import asdict, astuple, replace
 
 from events.ids import new_id
+from events.units import MeterUnit, Unit
 from events.usage import Quantities, UsageEvent, UsageVoided
 from ledger.db import Connection
 from ledger.errors import RefusedByLedger
-from ledger.usage import fold_usage
+from ledger.usage import Measured, fold_usage, measure_usage
 from tests.usage import a_usage, recorded, voided
 
 HOUR = datetime(2026, 3, 31, 22, tzinfo=UTC)
@@ -171,3 +173,30 @@ async def test_folding_ignores_order_and_repeats(
     row = await ledger.fetchrow(f"SELECT {sums} FROM usage_totals")
     assert row
     assert dict(row) == {name: expected[name] for name in Quantities.__struct_fields__}
+
+
+@pytest.mark.parametrize("unit", get_args(Unit))
+async def test_whatever_a_plan_limits_can_be_added_up(ledger: Connection, unit: Unit) -> None:
+    account_id, hour = new_id(), datetime(2000, 1, 1, tzinfo=UTC)
+    used: dict[str, int] = {"requests": 0, unit: 7}
+    facts = [a_usage(account_id, request_id=None, **used) for _ in range(3)]
+    await fold_usage(ledger, [recorded(fact) for fact in facts])
+
+    measured = Measured(account_id=account_id, unit=unit)
+    assert await measure_usage(ledger, measured, since=hour, until=None) == 21
+
+
+@pytest.mark.parametrize("unit", get_args(MeterUnit))
+async def test_whatever_a_meter_is_told_can_be_added_up(
+    ledger: Connection, unit: MeterUnit
+) -> None:
+    await ledger.execute(
+        "INSERT INTO stripe_meters (event_name, unit, covers, since) "
+        "VALUES ('all', $1, '{}', '-infinity')",
+        unit,
+    )
+    used: dict[str, int] = {"requests": 0, unit: 7}
+    facts = [a_usage(None, request_id=None, **used) for _ in range(3)]
+    await fold_usage(ledger, [recorded(fact) for fact in facts])
+
+    assert await ledger.fetchval("SELECT sum(amount) FROM stripe_metered") == 21

@@ -94,13 +94,16 @@ async def test_an_edge_behind_a_proxy_that_strips_a_prefix_links_to_itself(
         httpx.AsyncClient(headers=system.headers, base_url=url) as client,
     ):
         answer = await client.post("/v1/echo/echo", json={"text": "hi"})
-        page = (await client.get("/docs")).text
+        page = (await client.get("/docs/try")).text
+        first = (await client.get("/docs")).text
         document = (await client.get("/openapi.json")).json()
         script = await client.get("/docs/assets/swagger-ui-bundle.js")
 
     assert answer.status_code == script.status_code == 200
     assert 'src="/api/v1/docs/assets/swagger-ui-bundle.js"' in page
     assert '"/api/v1/openapi.json"' in page
+    assert 'href="/api/v1/docs/entities"' in first
+    assert f"export TOLLGATE_URL={url}/api/v1\n" in first
     assert document["servers"] == [{"url": "/api/v1"}]
 
 

@@ -12,7 +12,7 @@ from inference.errors import ModelUnfit
 from inference.models import FOLDERS
 from inference.models.causal_lm.attention import NAME
 from inference.models.causal_lm.generator import CausalLM
-from inference.models.device import device_of
+from inference.models.device import device_of, keep_threads
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read on import; weights are local or absent
 
@@ -31,6 +31,7 @@ def load(where: str, declared: ModelDeclared) -> CausalLM:
     """
     folder = FOLDERS / where  # an absolute path stays what it is
     device = device_of(declared)
+    keep_threads()  # the models beside it change theirs
     disable_progress_bar()  # type: ignore[no-untyped-call]  # a log has no use for it
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder,

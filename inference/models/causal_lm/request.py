@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 from msgspec import UNSET, Struct
 from torch import Tensor
 
-from events.tasks.generation import GenerationInput, GenerationResult
+from events.tasks.generation import BETWEEN, GenerationInput, GenerationResult
 from events.tasks.task import TaskResult, read_texts
 from events.usage import Quantities
 from inference.errors import InputRefused
@@ -15,7 +15,6 @@ from inference.models.causal_lm.sampler import Choice, Sampler, spread
 from inference.models.causal_lm.vocabulary import Vocabulary
 
 TEMPERATURE, TOP_K = 0.8, 50  # as the task says
-BETWEEN: Final = "\n--------------\n"  # texts of one answer: what clients of NLP Cloud split by
 
 
 class Chooser(Protocol):

@@ -10,7 +10,7 @@ from events.tasks.task import TaskInput, TaskResult
 from events.usage import Quantities
 from inference.batch import Size, pack
 from inference.errors import DeviceFull, InputRefused
-from inference.models.device import copied, sparing_memory
+from inference.models.device import copied, keep_threads, lanes_of, sparing_memory
 from inference.models.model import Answer, Prepared
 
 
@@ -67,6 +67,21 @@ class SentenceEncoder:
     def tasks(self) -> frozenset[str]:
         """Those that there are skills for."""
         return frozenset(self._skills)
+
+    @property
+    def lanes(self) -> int:
+        """As many as there are cores.
+
+        Each operation takes fractions of a millisecond, and threads that share one wait for
+        each other at its end. With a core each they wait for nothing: two lanes on two cores
+        embed nearly twice as many texts a second as one batch on both.
+        """
+        return lanes_of(self._device)
+
+    def enter(self) -> None:
+        """Keep the calling thread to one core."""
+        if self._device.type == "cpu":
+            keep_threads(1)
 
     def tokenize(self, task: str, inputs: Sequence[TaskInput]) -> Sequence[Prepared | InputRefused]:
         """Token ids of each text; those beyond the model's length are cut off."""

@@ -8,10 +8,11 @@ from edge.documentation.pages import Pages
 from edge.documentation.place import Place
 from edge.endpoint import API, HTML, Public, route
 from edge.errors import NotFound
+from edge.examples import Example
 
 
 async def get_documentation_page(
-    page: FromPath[str],
+    name: FromPath[str],
     pages: NamedDependency[Pages],
     place: NamedDependency[Place],
 ) -> Template:
@@ -20,18 +21,19 @@ async def get_documentation_page(
     Raises:
         NotFound: no endpoint has this name, or this edge does not serve it.
     """
-    said = pages.page(page, place)
+    said = pages.page(name, place)
     if said is None:
-        raise NotFound(f"there is no page {page!r}; see /docs for those that there are")
+        raise NotFound(f"there is no page {name!r}; see /docs for those that there are")
     return Template("endpoint.html", context=dict(said))
 
 
 endpoint = route(
     "GET",
-    "/docs/{page:str}",
+    "/docs/{name:str}",
     get_documentation_page,
     description="One endpoint's page, by its name: what it does, takes, gives and costs.",
     perspective=Public,
     services={API},
     media_types=(HTML,),
+    example=Example(path={"name": "PAGE"}),
 )

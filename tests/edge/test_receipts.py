@@ -183,8 +183,12 @@ def id_at(time: datetime) -> UUID:
         (str(UUID(int=0)), "X-Request-Id"),
         ("ffffffff-ffff-7fff-bfff-ffffffffffff", "X-Request-Id"),
         ("%00", "X-Request-Id"),
-        (str(id_at(datetime.now(UTC) - timedelta(days=1))), "older than what is kept"),
-        (str(id_at(datetime(9999, 12, 31, tzinfo=UTC))), "no answered request"),
+        pytest.param(
+            str(id_at(datetime.now(UTC) - timedelta(days=1))), "older than what is kept", id="old"
+        ),
+        pytest.param(
+            str(id_at(datetime(9999, 12, 31, tzinfo=UTC))), "no answered request", id="future"
+        ),
     ],
 )
 async def test_what_is_not_there_is_a_404_that_says_why(

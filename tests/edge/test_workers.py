@@ -186,7 +186,8 @@ async def test_errors_have_every_field_that_clients_look_for(edge: Edge) -> None
     assert problem["detail"] == problem["message"] == problem["error"]["message"]
     assert problem["instance"] == f"urn:uuid:{problem['request_id']}"
     assert problem["request_id"] == response.headers["x-request-id"]
-    assert problem["code"] == problem["error"]["code"] == "unknown_model"
+    assert problem["code"] == "unknown_model"
+    assert problem["error"]["code"] == "model_not_found"  # as OpenAI has it
     assert problem["error"]["type"] == "invalid_request_error"
     assert problem["error"]["param"] == "model"
 

@@ -15,6 +15,7 @@ NOBODYS: Mapping[str, str] = {
     "latency": "false",
     "limit": "10",
     "model": "echo",
+    "name": "echo",
     "page": "",
     "state": "open",
     "status": "200",
@@ -43,6 +44,7 @@ BODIES: Mapping[str, Any] = {
     "put_budget": {"monthly": "0.01"},
     "put_customer": {"customer": "{customer}"},
     "put_webhook": {"url": "https://mallory.example/hook"},
+    "receive_stripe_event": {"type": "customer.deleted"},
 }
 
 

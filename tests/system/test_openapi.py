@@ -122,7 +122,7 @@ class Neighbours:
         )
         @hypothesis.given(operation.as_strategy(mode), st.data())
         def try_each(case: AnyCase, data: st.DataObject) -> None:
-            known = self._mine(operation), {**self._other.ids, "model": MODEL}
+            known = self._mine(operation), {**NOBODYS, **self._other.ids, "model": MODEL}
             for name, value in case.path_parameters.items():
                 one_of = st.sampled_from([*(ids[name] for ids in known), value])
                 case.path_parameters[name] = data.draw(one_of)
@@ -133,7 +133,7 @@ class Neighbours:
 
     def _mine(self, operation: Operation) -> Mapping[str, str]:
         owner = self._charge if self._is_operators(operation) else self._caller
-        return {**owner.ids, "model": MODEL}
+        return {**NOBODYS, **owner.ids, "model": MODEL}
 
     def _is_operators(self, operation: Operation) -> bool:
         return "admin_token" in security_of(operation.definition.raw)

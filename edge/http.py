@@ -240,6 +240,7 @@ class Protocol(HttpToolsProtocol):
         """Tell a request that its caller is gone."""
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
+            cycle.waiting_for_100_continue = False  # or it would be told to after our last word
             cycle.message_event.set()
 
     def _watch(self, when_gone: Callable[[], object] | None) -> bool:

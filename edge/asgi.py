@@ -17,8 +17,6 @@ WHOLE: Final = "tollgate.whole"  # ASGI extensions of edge/http.py's
 GONE: Final = "tollgate.gone"
 CALLER_GONE: Final = 499  # the status of what nobody hears
 
-CALLER_GONE: Final = 499  # for the metrics; nobody hears it
-
 
 class Answer(Struct, frozen=True):
     """A response that is no error."""

@@ -151,11 +151,13 @@ def break_with_all_in_hand() -> None:
 
     ask = Workers.ask
 
-    async def break_if_told(self: Workers, model: str, task: str, asked: Any) -> Any:
+    async def break_if_told(
+        self: Workers, model: str, task: str, asked: Any, **options: Any
+    ) -> Any:
         everything = vars(self) | {"input": asked.input}
         if b"a bug" in asked.input:
             raise RuntimeError(f"nobody foresaw this, with {len(everything)} things in hand")
-        return await ask(self, model, task, asked)
+        return await ask(self, model, task, asked, **options)
 
     Workers.ask = break_if_told  # type: ignore[assignment,method-assign]
 

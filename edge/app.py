@@ -29,6 +29,7 @@ from edge.documentation.pages import Pages
 from edge.documentation.place import read_place
 from edge.documentation.templating import ASSETS, templates
 from edge.exceptions import EXCEPTIONS
+from edge.execution import Execution
 from edge.failures import Failures
 from edge.front import Front
 from edge.gate import GateRoute, read_gates
@@ -123,11 +124,14 @@ def create_app(settings: Settings) -> ASGIApp:
         admission=admission,
         idempotency=idempotency,
         intake=JobIntake(jobs, idempotency, pool, settings),
-        workers=workers,
-        meter=meter,
+        execution=Execution(
+            admission,
+            workers,
+            meter,
+            deadline_s=settings.deadline_s,
+            stream_s=settings.stream_s,
+        ),
         failures=failures,
-        deadline_s=settings.deadline_s,
-        stream_s=settings.stream_s,
         max_body_bytes=settings.max_body_bytes,
     )
     runner = Runner(client, records, route.run, at_once=settings.jobs_at_once)

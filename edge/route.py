@@ -1,53 +1,32 @@
-"""The inference route: one request from its first byte to its metered answer."""
+"""The inference route: who asks, what for, and how: at once, as a stream, later, or again.
+
+What is admitted, asked and metered is `edge.execution`'s.
+"""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Final
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import UUID
 
-import structlog
 from litestar.types import Receive, Scope
-from msgspec import Struct
-from msgspec.structs import replace
 
-from edge.admission import Admission, Admitted, Reservation
-from edge.asgi import CALLER_GONE, Answer, CallerGone, Presence, header, read_body
+from edge.admission import Admission
+from edge.asgi import Answer, Presence, header, read_body
 from edge.auth import Caller, Keys
 from edge.called import Called, called
 from edge.catalogue import Catalogue
-from edge.dialect import Asked, Dialect
+from edge.dialect import Dialect
 from edge.endpoint import Endpoint, Perspective
 from edge.errors import EdgeError, InvalidParameter, MethodNotAllowed, UnknownTask
+from edge.execution import Call, Execution
 from edge.failures import UNKNOWN, Failures
 from edge.idempotency import Idempotency
 from edge.jobs.intake import Intake, Waiting, prefers_async
 from edge.jobs.outcome import is_hopeful
-from edge.metering import Meter
 from edge.native import Native
-from edge.stream import Going, Stream
-from edge.translation import Translator, ask_translated, most_translated
-from edge.workers import Left, Workers, require_shape
-from events.inference import Answered, Ask, Timing
+from edge.stream import Stream
+from edge.translation import Translator
 from events.jobs import Job
 from events.tasks import Task
-from events.usage import NOTHING, Quantities, Usage
-
-log = structlog.get_logger()
-
-OPENING: Final = 16  # of what a stream gives, held before it begins
-
-
-class _Call(Struct, frozen=True, kw_only=True):
-    """A request that is well formed, and whose caller is known."""
-
-    caller: Caller
-    asked: Asked
-    translator: Translator | None  # who stands between it and the model
-    traceparent: str | None
-    presence: Presence
-    started: float  # time.perf_counter(), when its body was there
-    is_job: bool = False
 
 
 class InferenceRoute:
@@ -62,11 +41,8 @@ class InferenceRoute:
         admission: Admission,
         idempotency: Idempotency,
         intake: Intake,
-        workers: Workers,
-        meter: Meter,
+        execution: Execution,
         failures: Failures,
-        deadline_s: float,
-        stream_s: float,
         max_body_bytes: int,
     ) -> None:
         self._tasks = _tasks(endpoints)
@@ -76,11 +52,8 @@ class InferenceRoute:
         self._admission = admission
         self._idempotency = idempotency
         self._intake = intake
-        self._workers = workers
-        self._meter = meter
+        self._execution = execution
         self._failures = failures
-        self._deadline_s = deadline_s
-        self._stream_s = stream_s
         self._max_body_bytes = max_body_bytes
 
     def dialect(self, raw_path: bytes) -> Dialect | None:
@@ -118,7 +91,7 @@ class InferenceRoute:
             if not target.model:
                 target = asked.target
                 translator = self._require(caller, target)
-            call = _Call(
+            call = Call(
                 caller=caller,
                 asked=asked,
                 translator=translator,
@@ -152,7 +125,7 @@ class InferenceRoute:
             asked = dialect.read(job.body)
             if not dialect.target.model:
                 translator = self._require(caller, asked.target)
-            call = _Call(
+            call = Call(
                 caller=caller,
                 asked=asked,
                 translator=translator,
@@ -161,13 +134,13 @@ class InferenceRoute:
                 started=time.perf_counter(),
                 is_job=True,
             )
-            return (await self._execute(call, request_id, metered_as=metered_as)).body
+            return (await self._execution.whole(call, request_id, metered_as=metered_as)).body
         except EdgeError as error:
             if not is_hopeful(error):
                 self._failures.note(caller, job.model, job.task, error)
             raise dialect.refusal(error) from error.__cause__
 
-    async def _queue(self, call: "_Call", body: bytes, scope: Scope) -> Answer:
+    async def _queue(self, call: Call, body: bytes, scope: Scope) -> Answer:
         waiting = Waiting(
             caller=call.caller,
             asked=call.asked,
@@ -179,7 +152,7 @@ class InferenceRoute:
         return await self._intake.take(waiting, scope)
 
     async def _answer(
-        self, call: "_Call", body: bytes, request_id: UUID, scope: Scope
+        self, call: Call, body: bytes, request_id: UUID, scope: Scope
     ) -> Answer | Stream:
         if call.asked.target.asynchronous or (prefers_async(scope) and not call.asked.stream):
             return await self._queue(call, body, scope)
@@ -195,9 +168,12 @@ class InferenceRoute:
                     "`stream`, or the language"
                 )
                 raise InvalidParameter(message, param="stream")
-            return await self._stream(call, request_id, header(scope, b"authorization"))
+            authorization = header(scope, b"authorization")
+            return await self._execution.stream(
+                call, request_id, lambda: self._keys.authenticate(authorization)
+            )
         if key is None:
-            return await self._execute(call, request_id)
+            return await self._execution.whole(call, request_id)
         target = call.asked.target
         named = [target.model, target.task, *([target.language] if call.translator else [])]
         same = b"\0".join((*(name.encode() for name in named), body))
@@ -205,126 +181,12 @@ class InferenceRoute:
         if isinstance(begun, bytes):
             return Answer(begun, [(b"idempotent-replayed", b"true")])
         try:
-            answer = await self._execute(call, request_id, metered_as=begun.request_id)
+            answer = await self._execution.whole(call, request_id, metered_as=begun.request_id)
         except BaseException:
             await begun.release()
             raise
         await begun.complete(answer.body)
         return answer
-
-    async def _execute(
-        self, call: "_Call", request_id: UUID, *, metered_as: UUID | None = None
-    ) -> Answer:
-        """Admit, ask, check, count, meter: in this order."""
-        target = call.asked.target
-        admitted = await self._admission.admit(
-            call.caller, target.model, target.task, request_id, lambda: _most(call)
-        )
-        spent: list[Quantities] = []  # by a request whose caller left
-        # with a key the caller comes again, and pays then
-        pays = admitted.plan.disconnected == "generated" and metered_as is None
-        try:
-            ask = self._ask_of(call, metered_as or request_id, admitted)
-            with _refunding(admitted, spent), call.presence:
-                answered, result, translated_ms = await self._ask(
-                    call, ask, left=spent.append if pays else None
-                )
-            quantities = admitted.priced(answered.quantities)
-            await admitted.settle(quantities)
-            duration_ms = max(1, round((time.perf_counter() - call.started) * 1_000))
-            fact = _fact(call, ask.request_id, admitted, quantities, duration_ms)
-            await self._meter.record(fact, again=ask.request_id != request_id)
-        except CallerGone:
-            for used in spent:
-                await self._charge(call, ask, admitted, used)
-            raise
-        except EdgeError as error:
-            error.headers = admitted.headers()
-            raise
-        finally:
-            admitted.end()
-        took_ms = 1_000 * (time.perf_counter() - call.started)
-        headers = [_server_timing(answered.timing, took_ms, translated_ms), *admitted.headers()]
-        writer = call.asked.writer(ask.request_id)
-        return Answer(writer.whole(answered.result, result, quantities), headers, metered_as)
-
-    async def _charge(self, call: "_Call", ask: Ask, admitted: Admitted, used: Quantities) -> None:
-        """Bill what was generated for a caller who has left."""
-        quantities = admitted.priced(used)
-        try:
-            await admitted.settle(quantities)
-            fact = _fact(call, ask.request_id, admitted, quantities)
-            await self._meter.record(replace(fact, status=CALLER_GONE))
-        except EdgeError as error:
-            log.warning("left_not_metered", request_id=str(ask.request_id), error=repr(error))
-
-    async def _ask(
-        self, call: "_Call", ask: Ask, *, left: Left | None
-    ) -> tuple[Answered, Any, float | None]:
-        """The model's answer, as it came and as the task's type; `left` as `Workers.ask` has it.
-
-        And the milliseconds that translators took, if one stood between.
-        """
-        model, task = call.asked.target.model, call.asked.task
-        if call.translator is not None:
-            return await ask_translated(
-                self._workers, call.translator, ask, task, call.asked.value, model=model
-            )
-        answered = await self._workers.ask(model, task.name, ask, left=left)
-        result = require_shape(task.decode_result, answered.result, model, task.name, "an answer")
-        return answered, result, None
-
-    async def _stream(self, call: "_Call", request_id: UUID, authorization: str | None) -> Stream:
-        """Admit and ask; the rest is done while the stream is delivered.
-
-        Only the input and a little of what may come of it are held in advance: a stream
-        can be stopped when the budget is.
-        """
-        caller, asked = call.caller, call.asked
-        target, task = asked.target, asked.task
-        assert asked.stream_writer is not None, "what has a `stream` can be streamed"
-        admitted = await self._admission.admit(
-            caller, target.model, target.task, request_id, lambda: _opening(task.most(asked.value))
-        )
-        try:
-            with _refunding(admitted), call.presence:
-                ask = replace(self._ask_of(call, request_id, admitted), stream=True)
-                incoming = await self._workers.open_stream(target.model, target.task, ask)
-        except BaseException as error:
-            admitted.end()
-            if isinstance(error, EdgeError):
-                error.headers = admitted.headers()
-            raise
-        reservation = Reservation(self._admission, admitted)
-
-        async def still() -> None:
-            now = await self._keys.authenticate(authorization)
-            self._admission.require(now, target.model, target.task)
-            await reservation.renew(now, target.model, target.task)
-
-        going = Going(
-            task=task,
-            writer=asked.stream_writer(request_id),
-            plan=admitted.plan,
-            reservation=reservation,
-            price=admitted.priced,
-            still=still,
-            fact=_fact(call, request_id, admitted),
-            started=call.started,
-            for_s=self._stream_s,
-        )
-        return Stream(going, incoming, self._meter, admitted.headers())
-
-    def _ask_of(self, call: "_Call", request_id: UUID, admitted: Admitted) -> Ask:
-        plan = admitted.plan
-        return Ask(
-            request_id=request_id,
-            account_id=call.caller.account.id,
-            deadline=time.time() + self._deadline_s,
-            input=call.asked.input,
-            priority=plan.priority_of_jobs() if call.is_job else plan.priority,
-            traceparent=call.traceparent or "",
-        )
 
     def _require(self, caller: Caller, target: Called) -> Translator | None:
         """Check that there is what is asked for, and that the caller may have it.
@@ -339,57 +201,6 @@ class InferenceRoute:
         return translator
 
 
-@contextmanager
-def _refunding(admitted: Admitted, spent: Sequence[Quantities] = ()) -> Iterator[None]:
-    """Keep nothing for a request that a model does not answer, unless something was spent on it."""
-    try:
-        yield
-    except EdgeError as error:
-        admitted.refund(unused=error.unused)
-        raise
-    except BaseException:
-        if not spent:
-            admitted.refund(unused=False)
-        raise
-
-
-def _fact(
-    call: _Call,
-    request_id: UUID,
-    admitted: Admitted,
-    quantities: Quantities = NOTHING,
-    duration_ms: int = 0,
-) -> Usage:
-    return Usage(
-        request_id=request_id,
-        account_id=call.caller.account.id,
-        key_id=call.caller.key.id,
-        model=call.asked.target.model,
-        task=call.asked.target.task,
-        duration_ms=duration_ms,
-        quantities=quantities,
-        plan=admitted.plan.name,
-        rates=admitted.rates,
-    )
-
-
-def _most(call: _Call) -> Quantities:
-    """The most that a request can be billed by."""
-    if call.translator is not None:
-        return most_translated(call.asked.task, call.asked.value)
-    return call.asked.task.most(call.asked.value)
-
-
-def _opening(most: Quantities) -> Quantities:
-    """All that goes in, and a little of what may come out."""
-    return replace(
-        most,
-        output_tokens=min(most.output_tokens, OPENING),
-        output_words=min(most.output_words, OPENING),
-        output_characters=min(most.output_characters, OPENING),
-    )
-
-
 def _tasks(endpoints: Iterable[Endpoint]) -> Mapping[str, Task]:
     """The tasks of those endpoints that are asked of models, by name."""
     tasks = {}
@@ -400,16 +211,3 @@ def _tasks(endpoints: Iterable[Endpoint]) -> Mapping[str, Task]:
         if endpoint.task is not None:
             tasks[endpoint.name] = endpoint.task
     return tasks
-
-
-def _server_timing(
-    timing: Timing, took_ms: float, translated_ms: float | None
-) -> tuple[bytes, bytes]:
-    """Where the time since the whole body went; the edge has what is left of it."""
-    parts = [timing.tokenize_ms, timing.queue_ms, timing.compute_ms]
-    form = b"tokenize;dur=%.2f, queue;dur=%.2f, compute;dur=%.2f, "
-    if translated_ms is not None:
-        parts.append(translated_ms)
-        form += b"translate;dur=%.2f, "
-    left_ms = max(0.0, took_ms - sum(parts))
-    return (b"server-timing", form % tuple(parts) + b"edge;dur=%.2f" % left_ms)

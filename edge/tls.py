@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Coroutine, Generator
 from contextlib import suppress
 from typing import Any
 
@@ -52,7 +53,18 @@ class Handshake(asyncio.Protocol):
         transport.pause_reading()  # what comes is for TLS
         self._transport = transport
         self._protocol.connections.add(self)  # type: ignore[arg-type] # it can be shut down, too
-        task = self._protocol.loop.create_task(self._shake_hands())
+        # begun here and now: uvloop reads on after this, paused or not, and what it reads is TLS's
+        begun = _Begun(
+            self._protocol.loop.start_tls(
+                transport,
+                self,
+                self._context,
+                server_side=True,
+                ssl_handshake_timeout=self._open.settings.head_s,
+                ssl_shutdown_timeout=LINGER_S,
+            )
+        )
+        task = self._protocol.loop.create_task(self._shake_hands(begun))
         self._protocol.tasks.add(task)
         task.add_done_callback(self._protocol.tasks.discard)
 
@@ -71,18 +83,11 @@ class Handshake(asyncio.Protocol):
     def look(self, _: float) -> None:
         """Nothing: the handshake has its own deadline."""
 
-    async def _shake_hands(self) -> None:
-        encrypted = None
+    async def _shake_hands(self, begun: "_Begun") -> None:
+        encrypted: Any = None
         try:
             with suppress(OSError):  # ssl.SSLError and TimeoutError are such
-                encrypted = await self._protocol.loop.start_tls(
-                    self._transport,
-                    self,
-                    self._context,
-                    server_side=True,
-                    ssl_handshake_timeout=self._open.settings.head_s,
-                    ssl_shutdown_timeout=LINGER_S,
-                )
+                encrypted = await begun
         finally:
             self._protocol.connections.discard(self)
             if encrypted is None or self._lost:
@@ -94,3 +99,24 @@ class Handshake(asyncio.Protocol):
         self._protocol.take_over(encrypted, self, self._since)
         if self._early:
             self._protocol.data_received(self._early)
+
+
+class _Begun:
+    """A coroutine that has run to where it first waits; to be awaited for the rest."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+        self._waits = coroutine.send(None)
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        waits = self._waits
+        while True:
+            try:
+                try:
+                    sent = yield waits
+                except BaseException as error:  # noqa: BLE001 - as `yield from` does
+                    waits = self._coroutine.throw(error)
+                else:
+                    waits = self._coroutine.send(sent)
+            except StopIteration as end:
+                return end.value

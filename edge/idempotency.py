@@ -4,7 +4,8 @@ The first one claims the key in a bucket that all edges share, and leaves its an
 there for a day. What it is billed by is its request id; so whoever takes over the claim
 of an edge that died goes on under the same id, and the ledger counts it once even if
 the dead edge had metered it already. A request that failed gives its claim back; one
-that took it over leaves the id for the next, under which something may be billed by now.
+that took it over leaves the id for the next, under which something may be billed by now;
+unless all that may be is voided, for then the next one's answer would be billed to nobody.
 """
 
 import hashlib
@@ -72,9 +73,13 @@ class Claim:
         entry = msgspec.structs.replace(self._entry, answer=answer)
         await self._write(_encoder.encode(entry), {})
 
-    async def release(self) -> None:
-        """Give the key back: nothing was answered, so it may be tried again at once."""
-        if self._taken_over:
+    async def release(self, *, voided: bool = False) -> None:
+        """Give the key back: nothing was answered, so it may be tried again at once.
+
+        Args:
+            voided: Whether whatever is billed under its request id is, or will be, voided.
+        """
+        if self._taken_over and not voided:
             entry = msgspec.structs.replace(self._entry, expires_at=0.0)
             await self._write(_encoder.encode(entry), {})
         else:

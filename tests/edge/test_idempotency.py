@@ -18,7 +18,7 @@ from events.ids import new_id
 from events.inference import Ask
 from events.usage import UsageRecorded
 from tests.edge.running import Edge, answered, reply
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 ECHO = {"text": "hello"}
 
@@ -186,6 +186,47 @@ async def test_a_taken_over_request_that_cannot_be_metered_is_voided_and_billed_
     for event in events:
         sums[event.data.request_id] += 1 if isinstance(event, UsageRecorded) else -1
     assert sums == {first_id: 0, UUID(answer.headers["x-request-id"]): 1}
+
+
+async def test_a_key_that_the_broker_does_not_take_back_is_given_back_later(nats: Client) -> None:
+    """Else it expires, and whoever takes it over goes on under an id that may be voided."""
+    await streams.prepare(nats, streams.Sizes())
+    direct = Direct(nats)
+    await direct.start()
+    store = Idempotency(nats, direct, claim_s=PATIENCE_S)
+    account, first_id = uuid4(), new_id()
+    claim = await store.begin(account, "k", b"asked", first_id)
+    assert isinstance(claim, Claim)
+    await _take_up_to(nats, 1)
+    giving_back = asyncio.create_task(store.run())
+
+    await claim.release(voided=True)
+    with pytest.raises(StillRunning):
+        await store.begin(account, "k", b"asked", new_id())
+    await _take_up_to(nats, -1)
+
+    begun: list[Claim | bytes] = []
+
+    async def is_free() -> bool:
+        try:
+            begun.append(await store.begin(account, "k", b"asked", new_id()))
+        except StillRunning:
+            return False
+        return True
+
+    await until(is_free)
+    giving_back.cancel()
+    (anew,) = begun
+    assert isinstance(anew, Claim)
+    assert anew.request_id != first_id
+
+
+async def _take_up_to(nats: Client, size: int) -> None:
+    """Have the bucket take messages of so many bytes only; -1: of any size."""
+    jetstream = nats.jetstream()
+    config = (await jetstream.stream_info(streams.IDEMPOTENCY)).config
+    config.max_msg_size = size
+    await jetstream.update_stream(config)
 
 
 async def _metered(edge: Edge, events: int) -> bool:

@@ -153,9 +153,12 @@ class Seq2Seq:
         for place, tokens in enumerate(read.tokens):
             if tokens:
                 said[2 * place] = self._sentence(tokens, read.target)
+        # each sentence is framed, and a budget's hold has one frame for all of them
+        held = read_texts([read.text]).input_tokens
+        seen = min(sum(map(len, read.tokens)), held)
         return Answer(
             TranslationResult(translation_text="".join(said)),
-            read_texts([read.text], input_tokens=sum(map(len, read.tokens))),
+            read_texts([read.text], input_tokens=seen),
         )
 
     def _sentence(self, tokens: Sequence[int], target: int) -> str:

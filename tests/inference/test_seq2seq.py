@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import M2M100Config, M2M100ForConditionalGeneration
 
 from events.models import ModelDeclared
+from events.tasks import translation
 from events.tasks.translation import TranslationInput
 from inference.errors import InputRefused, ModelUnfit
 from inference.models import load
@@ -111,6 +112,15 @@ def test_sentences_are_translated_one_by_one_and_what_is_between_them_stays(
     assert translate(model, asked(" le chat dort.  ici!\n\n\tici!\n")) == [
         f" {one}  {other}\n\n\t{other}\n"
     ]
+
+
+def test_many_short_sentences_are_billed_no_more_than_was_held(model: Seq2Seq) -> None:
+    text = "!\n" * 20 + "!"
+    (answer,) = answers(model, "translation", [asked(text)])
+
+    held = translation.TASK.most(asked(text))
+    assert answer.quantities == held
+    assert answer.quantities.input_tokens < 3 * 21  # of each its sign and two of a frame
 
 
 def test_a_text_says_the_same_in_any_company(model: Seq2Seq) -> None:

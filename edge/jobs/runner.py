@@ -14,7 +14,15 @@ from nats.aio.msg import Msg
 
 from edge import metrics
 from edge.entry import NotWritten
-from edge.errors import BadReply, EdgeError, Internal, JobExpired, JobLost, WorkerGone
+from edge.errors import (
+    BadReply,
+    EdgeError,
+    Internal,
+    JobExpired,
+    JobLost,
+    NotMetered,
+    WorkerGone,
+)
 from edge.jobs.claim import Claim, begin
 from edge.jobs.outcome import answered, failed, is_hopeful
 from edge.jobs.places import Places
@@ -95,24 +103,29 @@ class Runner:
                 await begun.wait()
 
     async def _handle(self, message: Msg, begun: asyncio.Event, alive: asyncio.Task[None]) -> None:
-        """See one job through; whatever happens, its message is settled.
+        """See one job through, and answer its message where it is known what became of it.
+
+        Where it is not, the message is left alone: somebody else may have the job by now, and
+        what says "again" of an earlier delivery would take it away from them. The broker
+        hands it out again by itself once nobody says any more that it is in good hands.
 
         Args:
             message: The job's.
             begun: Set as soon as the next one may be taken.
             alive: What keeps it from being handed out again; ended with it.
         """
-        delay_s: float | None = 1.0
         try:
             job = jobs.decode(message.data)
             async with self._places.one(job.priority):
                 begun.set()
                 delay_s = await self._settle(job)
+            await _answer(message, delay_s)
         except msgspec.DecodeError as error:
             log.error("job_unreadable", subject=message.subject, error=str(error))
-            delay_s = LONGEST_S  # a newer edge may have put it there
+            await _answer(message, LONGEST_S)  # a newer edge may have put it there
         except asyncio.CancelledError:
-            delay_s = 0.0
+            if not begun.is_set():
+                await _answer(message, 0.0)
         except (NotWritten, EdgeError, nats.errors.Error, OSError, TimeoutError) as error:
             log.warning("job_not_settled", subject=message.subject, error=repr(error))
         except Exception:
@@ -120,7 +133,6 @@ class Runner:
         finally:
             begun.set()
             alive.cancel()
-            await _answer(message, delay_s)
 
     async def _settle(self, job: Job) -> float | None:
         """Bring a job on.
@@ -129,6 +141,7 @@ class Runner:
             After how many seconds it is to be tried again; None: it is finished.
 
         Raises:
+            Overtaken: somebody else goes on with it.
             NotWritten, EdgeError: it is not known what became of it; it goes on as it was.
         """
         claim = await begin(self._records, job)
@@ -140,16 +153,22 @@ class Runner:
             try:
                 content = await self._attempt(claim)
             except asyncio.CancelledError:
-                await claim.release()
-                raise
+                await claim.drop()
+                return 0.0
             except EdgeError as found:
                 error = found
                 wait_s = _wait_s(error, job)
                 if wait_s is not None:
-                    await claim.release(lost=isinstance(error, WorkerGone))
+                    lost, voided = isinstance(error, WorkerGone), isinstance(error, NotMetered)
+                    await claim.release(lost=lost, voided=voided)
                     log.info("job_waits", job_id=str(job.id), code=error.code, wait_s=wait_s)
                     return wait_s
-        result = failed(job, error) if error else answered(job, content, claim.request_id)
+        if error is None:
+            result = answered(job, content, claim.request_id)
+        else:
+            # nobody knows how far it was when something broke
+            is_unknown = isinstance(error, Internal)
+            result = failed(job, error, claim.request_id if is_unknown else claim.billed_as)
         result = await _finish(claim, result)
         await self._announce(job, result)
         metrics.JOBS.labels(result.http_code).inc()
@@ -157,7 +176,7 @@ class Runner:
 
     async def _attempt(self, claim: Claim) -> bytes:
         """Run a job; under an id of its own, unless somebody may have metered it before."""
-        request_id = new_id() if claim.lost else claim.request_id
+        request_id = new_id() if claim.billed_as else claim.request_id
         try:
             return await self._run(claim.job, request_id, claim.request_id)
         except EdgeError:
@@ -183,9 +202,9 @@ class Runner:
 def _hopeless(claim: Claim) -> EdgeError | None:
     """Why a job is not tried at all, or not again."""
     if claim.lost >= MOST_LOST:
-        return JobLost(f"it was lost {claim.lost} times with whoever ran it; it is not billed")
+        return JobLost(f"it was lost {claim.lost} times with whoever ran it")
     if time.time() > claim.job.run_until:
-        return JobExpired("it waited too long for its turn; it is not billed, ask again")
+        return JobExpired("it waited too long for its turn; ask again")
     return None
 
 
@@ -203,7 +222,7 @@ async def _finish(claim: Claim, result: Finished) -> Finished:
     except nats.errors.MaxPayloadError:
         # it is billed: the model has done its work, and would do it again for nothing
         error = BadReply("the answer is larger than can be kept; send less at a time")
-        result = failed(claim.job, error)
+        result = failed(claim.job, error, claim.request_id)
         await claim.finish(result)
     return result
 

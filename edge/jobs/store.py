@@ -204,8 +204,10 @@ class JobStore:
         if not isinstance(state, Finished) or state.http_code != JobCancelled.status:
             if isinstance(state, Finished) or (state is not None and state.running):
                 raise _begun(job.id)
+            billed_as = state.request_id if state is not None and state.doubtful else None
+            result = cancelled(job, body, billed_as)
             try:
-                await self._records.write(account_id, job.id, cancelled(job, body), sequence)
+                await self._records.write(account_id, job.id, result, sequence)
             except Overtaken as error:
                 raise _begun(job.id) from error
         await self._records.drop(job)

@@ -138,7 +138,7 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
     jobs_stream = _stream(JOBS, jobs.SUBJECTS, max_bytes=sizes.jobs_bytes, max_age_s=0)
     jobs_stream.retention = RetentionPolicy.WORK_QUEUE  # what is acknowledged is gone
     jobs_stream.max_msgs_per_subject = 1
-    # full, it lets no job begin, so that there is room for the results of those that have
+    # nearly full, no job begins, so that there is room for the results of those that have
     results_stream = _stream(
         RESULTS,
         jobs.RESULTS_SUBJECTS,

@@ -26,7 +26,7 @@ from edge.errors import (
 from edge.jobs.claim import Claim, begin
 from edge.jobs.outcome import answered, failed, is_hopeful
 from edge.jobs.places import Places
-from edge.jobs.records import Records
+from edge.jobs.records import ROOM_S, Records
 from events import jobs
 from events.ids import new_id
 from events.jobs import Finished, Job, Lane
@@ -118,6 +118,7 @@ class Runner:
             job = jobs.decode(message.data)
             async with self._places.one(job.priority):
                 begun.set()
+                await self._until_room(job)
                 delay_s = await self._settle(job)
             await _answer(message, delay_s)
         except msgspec.DecodeError as error:
@@ -133,6 +134,18 @@ class Runner:
         finally:
             begun.set()
             alive.cancel()
+
+    async def _until_room(self, job: Job) -> None:
+        """Wait until a result can be kept: whoever answers without that is not paid.
+
+        The job stays in hand, and its place taken, so that no other is taken in vain.
+        """
+        is_told = False
+        while not await self._records.has_room():
+            if not is_told:
+                log.error("results_full", job_id=str(job.id))
+                is_told = True
+            await asyncio.sleep(ROOM_S)
 
     async def _settle(self, job: Job) -> float | None:
         """Bring a job on.

@@ -18,13 +18,14 @@ from edge.jobs.claim import Claim, begin
 from edge.jobs.records import Records
 from edge.jobs.runner import Run, Runner
 from edge.jobs.store import JobStore
-from events import broker, streams
+from events import broker, jobs, streams
 from events.direct import Direct
 from events.ids import new_id, secret_id
 from events.jobs import Finished, Job
 from tests.waiting import until
 
 BUSY = ModelBusy("busy", retry_after_s=1)
+STRANGER = new_id()
 
 
 @pytest.fixture(autouse=True)
@@ -229,3 +230,48 @@ async def test_an_answer_is_kept_until_the_broker_takes_it(
 
     assert (result.content, result.request_id) == (b"answer", model.asked[0][1])
     assert len(model.asked) == 1
+
+
+async def fill_results(nats: Client, size: int) -> None:
+    """Have the result of somebody else's job there."""
+    subject = jobs.result_subject(STRANGER, new_id())
+    await nats.jetstream().publish(subject, b"x" * size)
+
+
+async def test_no_job_begins_while_there_is_little_room_for_results(
+    nats: Client, records: Records, job: Job
+) -> None:
+    """A claim of a hundred bytes would still fit, its answer would not."""
+    for _ in range(20):
+        await fill_results(nats, 99_000)
+    model = Model()
+    with capture_logs() as logs:
+        async with at_work(nats, records, model):
+            await until(lambda: model.asked or _is_logged(logs, "results_full"))
+            assert not model.asked
+            await nats.jetstream().purge_stream(streams.RESULTS)
+            result = await finished(records, job)
+
+    assert (result.http_code, len(model.asked)) == (200, 1)
+
+
+async def test_an_answer_is_kept_until_there_is_room_for_it(
+    nats: Client, records: Records, job: Job
+) -> None:
+    model = Model()
+
+    async def run(job: Job, request_id: UUID, metered_as: UUID) -> bytes:
+        answer = await model(job, request_id, metered_as)
+        if len(model.asked) == 1:
+            for _ in range(20):
+                await fill_results(nats, 103_000)
+        return answer + b"!" * 50_000
+
+    with capture_logs() as logs:
+        async with at_work(nats, records, run):
+            await until(lambda: _is_logged(logs, "job_state_not_written") or len(model.asked) > 1)
+            await nats.jetstream().purge_stream(streams.RESULTS, subject=f"results.{STRANGER}.*")
+            result = await finished(records, job)
+
+    assert (result.http_code, len(model.asked)) == (200, 1)
+    assert result.request_id == model.asked[0][1]

@@ -146,9 +146,12 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
         max_age_s=jobs.KEPT_S,
     )
     results_stream.max_msgs_per_subject = 1
+    # a day longer than is tried to post them
     completions_stream = _stream(
-        COMPLETIONS, jobs.COMPLETIONS_SUBJECTS, max_bytes=128 * MIB, max_age_s=30 * DAY_S
+        COMPLETIONS, jobs.COMPLETIONS_SUBJECTS, max_bytes=128 * MIB, max_age_s=4 * DAY_S
     )
+    # who is told is told of results that are there: better one is not told than all wait
+    completions_stream.discard = DiscardPolicy.OLD
     return (
         usage_stream,
         stripe_stream,

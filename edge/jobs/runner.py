@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -41,6 +42,7 @@ ALIVE_S: Final = jobs.SILENCE_S / 4
 MOST_LOST: Final = 5  # times: a job that kills whoever runs it does not go round for ever
 LONGEST_S: Final = 60.0  # between two attempts
 STATE_S: Final = 5.0
+ANNOUNCE_S: Final = 3_600.0
 
 
 class Runner:
@@ -199,17 +201,26 @@ class Runner:
             raise Internal("something broke; quote the request id to us") from error
 
     async def _announce(self, job: Job, result: Finished) -> None:
-        """State that a job is finished, if its caller wants to be told; repeats are one."""
+        """State that a job is finished, if its caller wants to be told; repeats are one.
+
+        What cannot be stated for an hour is not: a job that stays in the queue for longer than
+        its result is kept would run again.
+        """
         if not job.webhook:
             return
         event = jobs.finished_event(job, result)
-        await self._connection.jetstream().publish(
-            event.subject,
-            jobs.encode_event(event),
-            timeout=STATE_S,
-            stream=COMPLETIONS,
-            headers={"Nats-Msg-Id": str(job.id), jobs.WEBHOOK: job.webhook},
-        )
+        try:
+            await self._connection.jetstream().publish(
+                event.subject,
+                jobs.encode_event(event),
+                timeout=STATE_S,
+                stream=COMPLETIONS,
+                headers={"Nats-Msg-Id": str(job.id), jobs.WEBHOOK: job.webhook},
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            if (datetime.now(UTC) - result.finished_on).total_seconds() < ANNOUNCE_S:
+                raise
+            log.error("job_not_announced", job_id=str(job.id), error=repr(error))
 
 
 def _hopeless(claim: Claim) -> EdgeError | None:

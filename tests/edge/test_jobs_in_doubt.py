@@ -5,27 +5,32 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.api import DiscardPolicy
 from structlog.testing import capture_logs
 
 from deploy.local.nats import Nats
 from edge.errors import BrokerAway, BudgetExhausted, EdgeError, ModelBusy, NotMetered
 from edge.jobs.claim import Claim, begin
+from edge.jobs.outcome import answered
 from edge.jobs.records import Records
 from edge.jobs.runner import Run, Runner
 from edge.jobs.store import JobStore
 from events import broker, jobs, streams
 from events.direct import Direct
 from events.ids import new_id, secret_id
-from events.jobs import Finished, Job
+from events.jobs import ACCOUNT, Finished, Job
 from tests.waiting import until
 
 BUSY = ModelBusy("busy", retry_after_s=1)
 STRANGER = new_id()
+HOUR = timedelta(hours=1)
 
 
 @pytest.fixture(autouse=True)
@@ -275,3 +280,62 @@ async def test_an_answer_is_kept_until_there_is_room_for_it(
 
     assert (result.http_code, len(model.asked)) == (200, 1)
     assert result.request_id == model.asked[0][1]
+
+
+async def waits_for_being_told(records: Records, job: Job) -> Job:
+    """Another job, whose caller wants to be told."""
+    other = replace(job, id=secret_id(), webhook=ACCOUNT)
+    await records.add(other)
+    return other
+
+
+async def _are_settled(nats: Client) -> bool:
+    info = await nats.jetstream().stream_info(streams.JOBS)
+    return bool(info.state.messages == 0)
+
+
+async def test_completions_that_nobody_needs_any_more_hold_up_no_job(
+    nats: Client, records: Records, job: Job
+) -> None:
+    """What was posted stays for days: full of it, the stream still takes what is new."""
+    jetstream = nats.jetstream()
+    config = (await jetstream.stream_info(streams.COMPLETIONS)).config
+    config.max_bytes = 10_000
+    await jetstream.update_stream(config)
+    for _ in range(30):  # with what refuses when it is full, this fails already
+        await jetstream.publish(f"completions.{STRANGER}", b"x" * 1_000)
+    other = await waits_for_being_told(records, job)
+    async with at_work(nats, records, Model()):
+        await until(lambda: _are_settled(nats))
+
+    told = await jetstream.get_last_msg(streams.COMPLETIONS, f"completions.{job.account_id}")
+    assert told.data is not None
+    assert jobs.decode_event(told.data).job_id == other.id
+
+
+async def test_completions_of_an_older_release_are_changed(nats: Client) -> None:
+    jetstream = nats.jetstream()
+    await jetstream.delete_stream(streams.COMPLETIONS)
+    await jetstream.add_stream(
+        name=streams.COMPLETIONS,
+        subjects=[jobs.COMPLETIONS_SUBJECTS],
+        discard=DiscardPolicy.NEW,
+        max_age=30 * streams.DAY_S,
+    )
+    await streams.prepare(nats, streams.Sizes(jobs_bytes=streams.MIB))
+
+    config = (await jetstream.stream_info(streams.COMPLETIONS)).config
+    assert config.discard == DiscardPolicy.OLD
+
+
+async def test_what_could_not_be_told_for_an_hour_is_settled_untold(
+    nats: Client, records: Records, job: Job
+) -> None:
+    await nats.jetstream().delete_stream(streams.COMPLETIONS)
+    other = await waits_for_being_told(records, job)
+    result = replace(answered(other, b"answer", new_id()), finished_on=datetime.now(UTC) - HOUR)
+    await records.write(other.account_id, other.id, result, 0)
+    with capture_logs() as logs:
+        async with at_work(nats, records, Model()):
+            await until(lambda: _is_logged(logs, "job_not_announced"))
+            await until(lambda: _are_settled(nats))

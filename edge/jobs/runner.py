@@ -31,7 +31,7 @@ from edge.jobs.records import ROOM_S, Records
 from events import jobs
 from events.ids import new_id
 from events.jobs import Finished, Job, Lane
-from events.pull import Pull
+from events.pull import Pull, give_back
 from events.streams import COMPLETIONS, JOBS, job_lane
 
 log = structlog.get_logger()
@@ -96,6 +96,9 @@ class Runner:
     async def _take(self, pull: Pull, tasks: asyncio.TaskGroup) -> None:
         """Take one job after the other, as fast as they may begin."""
         async for messages in pull.batches():
+            if self._stopping.is_set():  # nobody would cancel what begins now
+                await give_back(messages)
+                continue
             for message in messages:
                 begun = asyncio.Event()
                 alive = tasks.create_task(_keep(message))

@@ -26,7 +26,8 @@ from events import broker, jobs, streams
 from events.direct import Direct
 from events.ids import new_id, secret_id
 from events.jobs import ACCOUNT, Finished, Job
-from tests.waiting import until
+from events.pull import Pull
+from tests.waiting import PATIENCE_S, until
 
 BUSY = ModelBusy("busy", retry_after_s=1)
 STRANGER = new_id()
@@ -339,3 +340,29 @@ async def test_what_could_not_be_told_for_an_hour_is_settled_untold(
         async with at_work(nats, records, Model()):
             await until(lambda: _is_logged(logs, "job_not_announced"))
             await until(lambda: _are_settled(nats))
+
+
+async def test_a_job_that_comes_as_the_edge_stops_goes_back(
+    nats: Client, records: Records, job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runners: list[Runner] = []
+    came = asyncio.Event()
+    batches = Pull.batches
+
+    async def batches_too_late(self: Pull) -> AsyncIterator[Sequence[Msg]]:
+        async for messages in batches(self):
+            runners[0].stop()
+            came.set()
+            yield messages
+
+    monkeypatch.setattr(Pull, "batches", batches_too_late)
+    model = Model()
+    async with asyncio.timeout(PATIENCE_S), at_work(nats, records, model) as runner:
+        runners.append(runner)
+        await came.wait()
+    assert not model.asked
+
+    monkeypatch.undo()
+    async with at_work(nats, records, model):
+        result = await finished(records, job)
+    assert (result.http_code, len(model.asked)) == (200, 1)

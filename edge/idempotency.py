@@ -80,6 +80,11 @@ class Claim:
         else:
             await self._write(b"", {"KV-Operation": "DEL"})
 
+    async def suspend(self) -> None:
+        """Give the key back, but not its id: what was asked for may have come about."""
+        entry = msgspec.structs.replace(self._entry, expires_at=0.0)
+        await self._write(_encoder.encode(entry), {})
+
     async def _write(self, value: bytes, headers: dict[str, str]) -> None:
         try:
             await self._store.write(self._subject, value, self._sequence, headers)

@@ -96,11 +96,17 @@ class Claim:
             voided: Whether whatever is billed under its request id is, or will be, voided.
         """
         if self._taken_over and not voided:
-            entry = msgspec.structs.replace(self._entry, expires_at=0.0)
-            given = _Given(self._subject, _encoder.encode(entry), self._sequence, {})
-        else:
-            given = _Given(self._subject, b"", self._sequence, {"KV-Operation": "DEL"})
-        await self._store.give_back(given)
+            await self.suspend()
+            return
+        gone = _Given(self._subject, b"", self._sequence, {"KV-Operation": "DEL"})
+        await self._store.give_back(gone)
+
+    async def suspend(self) -> None:
+        """Give the key back, but not its id: what was asked for may have come about."""
+        entry = msgspec.structs.replace(self._entry, expires_at=0.0)
+        await self._store.give_back(
+            _Given(self._subject, _encoder.encode(entry), self._sequence, {})
+        )
 
 
 class Idempotency:

@@ -78,6 +78,7 @@ class Intake:
         Raises:
             MethodNotAllowed: it is no POST.
             BodyTooLarge: answered 413, and unread: it is more than the broker takes.
+            EdgeFull: answered 503: too much is being read.
             BadSignature: answered 400, and mostly unread; nothing is stored.
             NotStored: answered 503, so Stripe sends it again.
             CallerGone: it hung up before all was there.
@@ -89,7 +90,7 @@ class Intake:
         read_header(signature, now=time.time())  # who has none need not send a body
         # what is larger could not be stored
         most = min(self._max_body_bytes, self._connection.max_payload - HEADERS_BYTES)
-        body = await read_body(scope, receive, most)
+        body = await read_body(scope, receive, most, None)
         await self.take(body, signature)
         return Answer(b"", (), status=202)
 

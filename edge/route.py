@@ -92,7 +92,7 @@ class InferenceRoute:
         try:
             if target.model:
                 translator = self._require(caller, target)
-            body = await read_body(scope, receive, self._max_body_bytes)
+            body = await read_body(scope, receive, self._max_body_bytes, caller.account.id)
             asked = dialect.read(body)
             if not target.model:
                 target = asked.target

@@ -113,10 +113,12 @@ async def test_where_the_result_will_be_is_said_as_the_caller_can_reach_it(
     direct = await url("tollgate.test:8080", root_path="/api")
     behind = await url("inside:1", public_url="https://api.example.com/v0/")
     odd = await url("a/b")
+    beyond = await url("a:65536")
 
     assert direct.startswith("http://tollgate.test:8080/api/v1/jobs/")
     assert behind.startswith("https://api.example.com/v0/v1/jobs/")
     assert odd.startswith("http://127.0.0.1:")
+    assert beyond.startswith("http://127.0.0.1:")
 
 
 async def test_what_can_be_refused_is_refused_at_once(edge: Edge, worker: Counting) -> None:

@@ -27,9 +27,6 @@ log = structlog.get_logger()
 
 POST_S: Final = 10.0
 RESOLVE_S: Final = 5.0
-RETRIES_S: Final = (5.0, 60.0, 300.0, 1_800.0, 3_600.0)  # the last one from then on
-ATTEMPTS: Final = 76  # three days
-WORKERS: Final = 4  # of each kind of event: a slow receiver holds up no more than its own post
 
 _TIMEOUTS: Final = {"connect": POST_S, "read": POST_S, "write": POST_S, "pool": POST_S}
 _SUCCESS: Final = range(200, 300)
@@ -42,7 +39,7 @@ class Posting(Struct, frozen=True, kw_only=True):
     secret: str  # whsec_ and base64, as Standard Webhooks writes it
     id: str  # the same at each attempt
     body: bytes  # JSON
-    attempt: int
+    until: float  # Unix seconds; what fails later is given up
 
 
 class Poster:
@@ -60,8 +57,7 @@ class Poster:
 
         Raises:
             NotDelivered: not this time.
-            Undeliverable: never: the URL leads where nothing is posted, or it was tried
-                for three days.
+            Undeliverable: never: the URL leads where nothing is posted, or time is over.
         """
         try:
             check_url(posting.url, inside=self._inside)
@@ -75,11 +71,11 @@ class Poster:
             reason = repr(error)
         else:
             if status in _SUCCESS:
-                log.info("webhook_delivered", id=posting.id, attempt=posting.attempt)
+                log.info("webhook_delivered", id=posting.id)
                 return
             reason = f"it answered {status}"
-        if posting.attempt >= ATTEMPTS:
-            raise Undeliverable(f"given up after {posting.attempt} attempts: {reason}")
+        if time.time() > posting.until:
+            raise Undeliverable(f"given up: {reason}")
         raise NotDelivered(reason)
 
     async def _send(self, posting: Posting) -> int:

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Iterable
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpcore
 import structlog
@@ -64,7 +65,8 @@ class Poster:
             async with asyncio.timeout(POST_S):
                 status = await self._send(posting)
         except ValueError as error:
-            raise Undeliverable(f"{posting.url} is not posted to: {error}") from error
+            host = _host(posting.url)
+            raise Undeliverable(f"{host} is not posted to: {error}") from error
         except (httpcore.NetworkError, httpcore.TimeoutException, TimeoutError) as error:
             reason = repr(error)
         except (httpcore.ProtocolError, OSError) as error:
@@ -119,6 +121,14 @@ class _Pinned(httpcore.AsyncNetworkBackend):
             local_address=local_address,
             socket_options=socket_options,
         )
+
+
+def _host(url: str) -> str:
+    """What of a URL is logged, and kept with what is parked: the rest may hold tokens."""
+    try:
+        return urlsplit(url).hostname or "its URL"
+    except ValueError:
+        return "its URL"
 
 
 async def _resolve(host: str, port: int) -> list[str]:

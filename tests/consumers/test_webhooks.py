@@ -42,6 +42,7 @@ INSIDE = (
     "169.254.169.254",
     "fe80::1%lo",
     "fd00::1",
+    "fec0::1",
     "64:ff9b::7f00:1",  # NAT64 of 127.0.0.1
     "2002:a00:1::",  # 6to4 of 10.0.0.1
     "224.0.0.1",
@@ -167,6 +168,14 @@ async def test_a_redirect_is_not_followed() -> None:
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         check_url(url, inside=False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[nonsense"])
+async def test_what_is_refused_is_told_of_without_its_tokens(host: str) -> None:
+    with pytest.raises(Undeliverable, match="not posted to") as refused:
+        await Poster(inside=False).post(a_posting(f"https://{host}/T0KEN?key=T0KEN"))
+
+    assert "T0KEN" not in str(refused.value)
 
 
 async def test_what_is_not_taken_in_time_is_given_up() -> None:

@@ -53,7 +53,7 @@ class Job(Struct, frozen=True, kw_only=True):
     path: bytes  # as sent: it says how the request is spoken
     body: bytes  # as the caller sent it, decoded once and found good
     priority: int = 0
-    url: str  # of its result
+    url: str  # of its result; a path alone where it is not known where callers find us
     run_until: float  # Unix seconds; later it is not begun any more
     webhook: str = ""  # where its completion is to be posted: a URL, or `ACCOUNT`
     traceparent: str = ""
@@ -106,7 +106,7 @@ class JobFinished(Struct, frozen=True, kw_only=True, tag_field="type", tag="job.
     model: str
     task: str
     http_code: int  # what a synchronous request would have been answered
-    url: str  # of the result
+    url: str  # of the result, or its path alone
     created_on: datetime
     timestamp: datetime  # when it was finished
 

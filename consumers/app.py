@@ -15,6 +15,7 @@ from consumers.audits import keep_audited
 from consumers.budgets import budget_webhooks
 from consumers.clearing import keep_clear
 from consumers.consumer import Consumer
+from consumers.hooks import Hooks
 from consumers.jobs import job_webhooks
 from consumers.outbox import Relay
 from consumers.retention import keep_retention
@@ -28,7 +29,7 @@ from consumers.stripe.poll import Poll
 from consumers.stripe.settle import keep_settled
 from consumers.stripe.sweep import Sweep
 from consumers.usage import USAGE_FOLD
-from consumers.webhooks import WORKERS, Poster
+from consumers.webhooks import Poster
 from events import broker
 from events.plans_file import PlansFile
 from events.pull import Pull
@@ -74,14 +75,15 @@ class App:
     async def _work(self) -> None:
         poster = Poster(inside=self._settings.webhooks_inside)
         journal = stripe_journal(self._plans, live=livemode(self._settings.stripe_api_key))
-        consumers: list[Consumer[Any]] = [
+        consumers: list[Consumer[Any] | Hooks] = [
             *[USAGE_FOLD] * self._settings.usage_workers,
             *[journal] * self._settings.stripe_workers,
-            *[budget_webhooks(poster)] * WORKERS,
-            *[job_webhooks(poster)] * WORKERS,
+            budget_webhooks(poster),
+            job_webhooks(poster),
         ]
-        # of the relay, audit, retention, plans, poll, sweep, customers, metering; two of settling
-        connections = len(consumers) + 10
+        # of the relay, audit, retention, plans, poll, sweep, customers, metering; two of settling;
+        # and a few more for webhooks, which are looked up side by side
+        connections = len(consumers) + 16
         async with (
             _pool(self._settings.database_url, maximum=connections) as pool,
             _stripe(self._settings) as stripe,
@@ -98,7 +100,7 @@ class App:
                 await self._disconnect()
 
     async def _consume(
-        self, consumers: Sequence[Consumer[Any]], pool: Pool, stripe: StripeApi | None
+        self, consumers: Sequence[Consumer[Any] | Hooks], pool: Pool, stripe: StripeApi | None
     ) -> None:
         log.info("consumers_started", workers=len(consumers))
         async with asyncio.TaskGroup() as tasks:

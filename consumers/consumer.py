@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig
 
-from consumers.redelivery import RETRY_S, Redelivery
+from consumers.redelivery import Redelivery
 from events.pull import Pull
 from ledger.db import Pool
 
@@ -28,7 +28,6 @@ class Consumer(Struct, Generic[T], frozen=True, kw_only=True):
     decode: Callable[[Msg], T]
     write: Callable[[Pool, Sequence[T]], Awaitable[None]]  # all of it or nothing
     linger_s: float = 5.0  # at most, whatever the settings say
-    retries_s: Sequence[float] = (RETRY_S,)  # after one attempt, two, ...; the last one for ever
 
     def pull(self, connection: Client, *, linger_s: float) -> Pull:
         """Where one worker's batches come from."""
@@ -42,7 +41,7 @@ class Consumer(Struct, Generic[T], frozen=True, kw_only=True):
 
     async def work(self, connection: Client, pool: Pool, pull: Pull) -> None:
         """Settle one worker's batches, one after the other, until it is stopped."""
-        redelivery = Redelivery(connection, self.stream, self.retries_s)
+        redelivery = Redelivery(connection, self.stream)
         failures = 0
         async for messages in pull.batches():
             if await redelivery.settle(messages, self.decode, self._writer(pool)):

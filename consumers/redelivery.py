@@ -39,15 +39,17 @@ Bad = tuple[Msg, str]  # with the reason
 class Redelivery:
     """Settles the messages of one stream."""
 
-    def __init__(
-        self, connection: Client, stream: str, retries_s: Sequence[float] = (RETRY_S,)
-    ) -> None:
+    def __init__(self, connection: Client, stream: str) -> None:
         self._jetstream = connection.jetstream(timeout=PARK_S)
         self._stream = stream
-        self._retries_s = retries_s
 
     async def settle(
-        self, messages: Sequence[Msg], decode: Callable[[Msg], T], write: Write[T]
+        self,
+        messages: Sequence[Msg],
+        decode: Callable[[Msg], T],
+        write: Write[T],
+        *,
+        retry_s: float = RETRY_S,
     ) -> bool:
         """Decode messages and write what they say, and acknowledge them after that.
 
@@ -55,6 +57,7 @@ class Redelivery:
             messages: Each ends up acknowledged, parked or handed back.
             decode: Reads one message.
             write: Writes what was read, all of it or nothing.
+            retry_s: After how long what is handed back comes again.
 
         Returns:
             False where some were handed back: wait before taking more.
@@ -68,7 +71,7 @@ class Redelivery:
             log.warning("batch_failed", stream=self._stream, error=repr(error))
         except Exception:
             log.exception("batch_failed", stream=self._stream)
-        return await give_back(messages, delays_s=self._retries_s) == 0
+        return await give_back(messages, delay_s=retry_s) == 0
 
     async def _write(self, readable: Sequence[tuple[Msg, T]], write: Write[T]) -> list[Bad]:
         """Write all at once, or, where that is refused, all that can be written."""

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Iterable
 from typing import Final
+from urllib.parse import urlsplit
 
 import httpcore
 import structlog
@@ -27,9 +28,6 @@ log = structlog.get_logger()
 
 POST_S: Final = 10.0
 RESOLVE_S: Final = 5.0
-RETRIES_S: Final = (5.0, 60.0, 300.0, 1_800.0, 3_600.0)  # the last one from then on
-ATTEMPTS: Final = 76  # three days
-WORKERS: Final = 4  # of each kind of event: a slow receiver holds up no more than its own post
 
 _TIMEOUTS: Final = {"connect": POST_S, "read": POST_S, "write": POST_S, "pool": POST_S}
 _SUCCESS: Final = range(200, 300)
@@ -42,7 +40,7 @@ class Posting(Struct, frozen=True, kw_only=True):
     secret: str  # whsec_ and base64, as Standard Webhooks writes it
     id: str  # the same at each attempt
     body: bytes  # JSON
-    attempt: int
+    until: float  # Unix seconds; what fails later is given up
 
 
 class Poster:
@@ -60,26 +58,26 @@ class Poster:
 
         Raises:
             NotDelivered: not this time.
-            Undeliverable: never: the URL leads where nothing is posted, or it was tried
-                for three days.
+            Undeliverable: never: the URL leads where nothing is posted, or time is over.
         """
         try:
             check_url(posting.url, inside=self._inside)
             async with asyncio.timeout(POST_S):
                 status = await self._send(posting)
         except ValueError as error:
-            raise Undeliverable(f"{posting.url} is not posted to: {error}") from error
+            host = _host(posting.url)
+            raise Undeliverable(f"{host} is not posted to: {error}") from error
         except (httpcore.NetworkError, httpcore.TimeoutException, TimeoutError) as error:
             reason = repr(error)
         except (httpcore.ProtocolError, OSError) as error:
             reason = repr(error)
         else:
             if status in _SUCCESS:
-                log.info("webhook_delivered", id=posting.id, attempt=posting.attempt)
+                log.info("webhook_delivered", id=posting.id)
                 return
             reason = f"it answered {status}"
-        if posting.attempt >= ATTEMPTS:
-            raise Undeliverable(f"given up after {posting.attempt} attempts: {reason}")
+        if time.time() > posting.until:
+            raise Undeliverable(f"given up: {reason}")
         raise NotDelivered(reason)
 
     async def _send(self, posting: Posting) -> int:
@@ -123,6 +121,14 @@ class _Pinned(httpcore.AsyncNetworkBackend):
             local_address=local_address,
             socket_options=socket_options,
         )
+
+
+def _host(url: str) -> str:
+    """What of a URL is logged, and kept with what is parked: the rest may hold tokens."""
+    try:
+        return urlsplit(url).hostname or "its URL"
+    except ValueError:
+        return "its URL"
 
 
 async def _resolve(host: str, port: int) -> list[str]:

@@ -53,7 +53,7 @@ class Job(Struct, frozen=True, kw_only=True):
     path: bytes  # as sent: it says how the request is spoken
     body: bytes  # as the caller sent it, decoded once and found good
     priority: int = 0
-    url: str  # of its result
+    url: str  # of its result; a path alone where it is not known where callers find us
     run_until: float  # Unix seconds; later it is not begun any more
     webhook: str = ""  # where its completion is to be posted: a URL, or `ACCOUNT`
     traceparent: str = ""
@@ -107,7 +107,7 @@ class JobFinished(Struct, frozen=True, kw_only=True, tag_field="type", tag="job.
     model: str
     task: str
     http_code: int  # what a synchronous request would have been answered
-    url: str  # of the result
+    url: str  # of the result, or its path alone
     created_on: datetime
     timestamp: datetime  # when it was finished
 
@@ -167,6 +167,11 @@ def filter_of(lane: Lane) -> str:
 def filter_by(account_id: UUID, job_id: UUID | None = None) -> str:
     """The subjects of an account's jobs, or of one of them."""
     return f"jobs.*.{account_id}.{job_id or '*'}.>"
+
+
+def account_of(subject: str) -> str:
+    """Whose job it is by its subject, whatever else that says."""
+    return subject.split(".")[2]
 
 
 def read_subjects(subjects: Sequence[str]) -> Sequence[OpenJob]:

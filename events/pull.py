@@ -159,12 +159,12 @@ class Pull:
         self._troubled = True
 
 
-async def give_back(messages: Iterable[Msg], *, delays_s: Sequence[float] = (0.0,)) -> int:
+async def give_back(messages: Iterable[Msg], *, delay_s: float = 0.0) -> int:
     """Hand back what is not acknowledged; the broker's own patience does it otherwise.
 
     Args:
         messages: Some of them may be acknowledged.
-        delays_s: For how long, after its first delivery, its second, ...
+        delay_s: For how long they stay away.
 
     Returns:
         How many there were.
@@ -172,6 +172,5 @@ async def give_back(messages: Iterable[Msg], *, delays_s: Sequence[float] = (0.0
     unsettled = [message for message in messages if not message.is_acked]
     with contextlib.suppress(Error):
         for message in unsettled:
-            attempt = min(message.metadata.num_delivered, len(delays_s))
-            await message.nak(delay=delays_s[attempt - 1])
+            await message.nak(delay=delay_s)
     return len(unsettled)

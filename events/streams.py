@@ -210,7 +210,7 @@ def budget_webhooks() -> ConsumerConfig:
         durable_name="budget_webhooks",
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=30.0,
-        max_ack_pending=FETCH,
+        max_ack_pending=-1,  # one account's receiver that fails holds up nobody else's
         max_deliver=-1,
     )
 
@@ -236,7 +236,7 @@ def job_webhooks() -> ConsumerConfig:
         durable_name="job_webhooks",
         ack_policy=AckPolicy.EXPLICIT,
         ack_wait=30.0,
-        max_ack_pending=FETCH,
+        max_ack_pending=-1,  # one account's receiver that fails holds up nobody else's
         max_deliver=-1,
     )
 

@@ -50,4 +50,6 @@ def is_public(address: str) -> bool:
             inner = IPv4Address(int(found) & 0xFFFF_FFFF)
         if inner is not None:
             found = inner
+        elif found.is_site_local:  # fec0::/10: not ours any more, and nobody else's
+            return False
     return found.is_global and not found.is_multicast and not found.is_reserved

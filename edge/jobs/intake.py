@@ -21,7 +21,7 @@ from edge.errors import (
 )
 from edge.idempotency import Idempotency
 from edge.jobs.store import JobStore
-from edge.jobs.taken import result_url, taken
+from edge.jobs.taken import result_url, taken, told_url
 from edge.settings import Settings
 from events.ids import secret_id
 from events.jobs import ACCOUNT, Job
@@ -88,12 +88,12 @@ class Intake:
             message = f"send at most {limit:,} bytes asynchronously; split the work over several"
             raise BodyTooLarge(message)
         webhook = await self._webhook(waiting, header(scope, WEBHOOK.lower().encode()))
-        job = self._job(waiting, scope, secret_id(), webhook)
+        job = self._job(waiting, scope["raw_path"], secret_id(), webhook)
         key = header(scope, b"idempotency-key")
         headers = [PREFERRED] if prefers_async(scope) else []
         if key is None:
             await self._store.put(job)
-            return taken(job.url, headers)
+            return taken(result_url(scope, self._settings, job.id), headers)
         target = waiting.asked.target
         named = (target.model, target.task, target.language)
         same = b"\0".join((b"async", *(name.encode() for name in named), waiting.body))
@@ -104,7 +104,7 @@ class Intake:
             if begun.request_id == job.id:
                 await self._store.put(job, keyed=True)
             else:  # the first attempt has perhaps put it there
-                job = self._job(waiting, scope, begun.request_id, webhook)
+                job = self._job(waiting, scope["raw_path"], begun.request_id, webhook)
                 if not await self._store.is_known(job):
                     await self._store.put(job, keyed=True)
         except _REFUSALS:
@@ -113,21 +113,22 @@ class Intake:
         except BaseException:
             await begun.suspend()
             raise
-        await begun.complete(job.url.encode())
-        return taken(job.url, headers)
+        url = result_url(scope, self._settings, job.id)
+        await begun.complete(url.encode())
+        return taken(url, headers)
 
-    def _job(self, waiting: Waiting, scope: Scope, job_id: UUID, webhook: str) -> Job:
+    def _job(self, waiting: Waiting, path: bytes, job_id: UUID, webhook: str) -> Job:
         target = waiting.asked.target
         return Job(
             id=job_id,
             account_id=waiting.caller.account.id,
             key_hash=waiting.key_hash,
-            path=scope["raw_path"],
+            path=path,
             model=target.model,
             task=target.task,
             body=waiting.body,
             priority=waiting.priority,
-            url=result_url(scope, self._settings, job_id),
+            url=told_url(self._settings, job_id),
             run_until=time.time() + self._settings.job_s,
             webhook=webhook,
             traceparent=waiting.traceparent,

@@ -1,6 +1,7 @@
 """Answers jobs when it is their turn, a few at once, and beside what callers wait for."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -43,6 +44,9 @@ MOST_LOST: Final = 5  # times: a job that kills whoever runs it does not go roun
 LONGEST_S: Final = 60.0  # between two attempts
 STATE_S: Final = 5.0
 ANNOUNCE_S: Final = 3_600.0
+LOOK_S: Final = 0.25  # for which a job waits for its place before the next one is looked at
+MOST_WAITING: Final = 64  # jobs in hand, for places
+PASSED_S: Final = 5.0  # for which a job goes back of whose account enough are in hand
 
 
 class Runner:
@@ -94,18 +98,27 @@ class Runner:
             pull.renew()
 
     async def _take(self, pull: Pull, tasks: asyncio.TaskGroup) -> None:
-        """Take one job after the other, as fast as they may begin."""
+        """Take one job after the other, as fast as they may begin.
+
+        One that waits for long stays in hand, so that jobs of others are found behind it.
+        """
         async for messages in pull.batches():
             if self._stopping.is_set():  # nobody would cancel what begins now
                 await give_back(messages)
                 continue
             for message in messages:
+                if self._places.waiting(jobs.account_of(message.subject)) >= self._at_once:
+                    await _answer(message, PASSED_S)
+                    continue
                 begun = asyncio.Event()
                 alive = tasks.create_task(_keep(message))
                 task = tasks.create_task(self._handle(message, begun, alive))
                 self._in_hand.add(task)
                 task.add_done_callback(self._in_hand.discard)
-                await begun.wait()
+                patience_s = LOOK_S if self._places.waiting() < MOST_WAITING else None
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(patience_s):
+                        await begun.wait()
 
     async def _handle(self, message: Msg, begun: asyncio.Event, alive: asyncio.Task[None]) -> None:
         """See one job through, and answer its message where it is known what became of it.
@@ -121,7 +134,7 @@ class Runner:
         """
         try:
             job = jobs.decode(message.data)
-            async with self._places.one(job.priority):
+            async with self._places.one(str(job.account_id), job.priority):
                 begun.set()
                 await self._until_room(job)
                 delay_s = await self._settle(job)

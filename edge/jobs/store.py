@@ -62,6 +62,8 @@ class JobStore:
         self._most_jobs = most_jobs
         self._most_bytes = most_bytes
         self._counts: dict[UUID, _Count] = {}
+        self._counting: dict[UUID, asyncio.Task[None]] = {}
+        self._putting: dict[UUID, Job] = {}  # by id
         self._doubtful: set[Job] = set()  # whose callers were told that they are not there
         self._doubt = asyncio.Event()
 
@@ -88,6 +90,13 @@ class JobStore:
             raise TooManyJobs(message, retry_after_s=5)
         count.jobs += 1
         count.size += len(job.body)
+        self._putting[job.id] = job
+        try:
+            await self._put(job, keyed=keyed)
+        finally:
+            del self._putting[job.id]
+
+    async def _put(self, job: Job, *, keyed: bool) -> None:
         until = time.monotonic() + self._patience_s
         while True:
             try:
@@ -223,15 +232,25 @@ class JobStore:
 
     async def _count(self, account_id: UUID) -> _Count:
         """About how many jobs of an account wait: other edges' of the last second are not in it."""
-        count = self._counts.get(account_id)
-        now = time.monotonic()
-        if count is None or now - count.at > COUNT_S:
-            found = await self.open(account_id)
-            if len(self._counts) > MAX_COUNTS:
-                self._counts.clear()
-            count = _Count(len(found), sum(job.size for job in found), now)
-            self._counts[account_id] = count
-        return count
+        while True:
+            count = self._counts.get(account_id)
+            if count is not None and time.monotonic() - count.at <= COUNT_S:
+                return count
+            counting = self._counting.get(account_id)
+            if counting is None:  # all who come meanwhile wait for this one
+                counting = asyncio.create_task(self._look_up(account_id))
+                self._counting[account_id] = counting
+                counting.add_done_callback(lambda _: self._counting.pop(account_id))
+            await asyncio.shield(counting)
+
+    async def _look_up(self, account_id: UUID) -> None:
+        """Count an account's jobs anew, with those that are on their way to the queue."""
+        mine = [job for job in self._putting.values() if job.account_id == account_id]
+        sizes = {job.id: len(job.body) for job in mine}
+        sizes |= {job.id: job.size for job in await self.open(account_id)}
+        if len(self._counts) > MAX_COUNTS:
+            self._counts.clear()
+        self._counts[account_id] = _Count(len(sizes), sum(sizes.values()), time.monotonic())
 
 
 def _unknown(job_id: UUID) -> EdgeError:

@@ -26,4 +26,18 @@ def taken(url: str, headers: Sequence[tuple[bytes, bytes]]) -> Answer:
 
 def result_url(scope: Scope, settings: Settings, job_id: UUID) -> str:
     """Where a job's result will be, as its caller can reach it."""
-    return f"{base_url(scope, settings)}/v1/jobs/{job_id}"
+    return f"{base_url(scope, settings)}{_path(job_id)}"
+
+
+def told_url(settings: Settings, job_id: UUID) -> str:
+    """Where a job's result will be, as a webhook tells others than its caller.
+
+    Without `public_url` that is a path alone: we would sign whatever host a caller writes, and
+    whoever trusts our signature would go there with the account's key.
+    """
+    base = settings.public_url or settings.root_path
+    return f"{base.rstrip('/')}{_path(job_id)}"
+
+
+def _path(job_id: UUID) -> str:
+    return f"/v1/jobs/{job_id}"

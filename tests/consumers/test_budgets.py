@@ -95,7 +95,7 @@ async def test_a_budget_is_told_of_once_and_signed(pipeline: Pipeline) -> None:
 async def test_a_receiver_that_fails_is_asked_again_with_the_same_id(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("consumers.budgets.RETRIES_S", (0.1,))
+    monkeypatch.setattr("consumers.hooks.FIRST_S", 0.1)
     async with receiving() as receiver:
         receiver.answers = [500, 302]
         event = await reached(pipeline)

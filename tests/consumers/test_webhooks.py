@@ -4,15 +4,18 @@ import asyncio
 import socket
 import ssl
 import subprocess
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpcore
 import pytest
 
 from consumers.errors import NotDelivered, Undeliverable
-from consumers.webhooks import ATTEMPTS, Poster, Posting
+from consumers.hooks import SHARE
+from consumers.webhooks import Poster, Posting
 from deploy.local.ports import free_port
 from events import jobs, streams
 from events.ids import new_id
@@ -25,6 +28,7 @@ from tests.consumers.test_budgets import receiving
 from tests.waiting import until
 
 SECRET = "whsec_c2VjcmV0"
+TOLD_S = 60.0  # a small part of the hour that failing posts wait here
 INSIDE = (
     "127.0.0.1",
     "::1",
@@ -38,6 +42,7 @@ INSIDE = (
     "169.254.169.254",
     "fe80::1%lo",
     "fd00::1",
+    "fec0::1",
     "64:ff9b::7f00:1",  # NAT64 of 127.0.0.1
     "2002:a00:1::",  # 6to4 of 10.0.0.1
     "224.0.0.1",
@@ -47,8 +52,8 @@ INSIDE = (
 OUTSIDE = ("93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "64:ff9b::5db8:d70e")
 
 
-def a_posting(url: str, *, attempt: int = 1) -> Posting:
-    return Posting(url=url, secret=SECRET, id="job_1", body=b"{}", attempt=attempt)
+def a_posting(url: str, *, for_s: float = 60.0) -> Posting:
+    return Posting(url=url, secret=SECRET, id="job_1", body=b"{}", until=time.time() + for_s)
 
 
 class Names:
@@ -165,13 +170,21 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
         check_url(url, inside=False)
 
 
-async def test_what_is_not_taken_for_three_days_is_given_up() -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[nonsense"])
+async def test_what_is_refused_is_told_of_without_its_tokens(host: str) -> None:
+    with pytest.raises(Undeliverable, match="not posted to") as refused:
+        await Poster(inside=False).post(a_posting(f"https://{host}/T0KEN?key=T0KEN"))
+
+    assert "T0KEN" not in str(refused.value)
+
+
+async def test_what_is_not_taken_in_time_is_given_up() -> None:
     async with receiving() as receiver:
         receiver.answers = [500, 500]
         with pytest.raises(NotDelivered):
-            await Poster(inside=True).post(a_posting(receiver.url, attempt=ATTEMPTS - 1))
+            await Poster(inside=True).post(a_posting(receiver.url))
         with pytest.raises(Undeliverable, match="given up"):
-            await Poster(inside=True).post(a_posting(receiver.url, attempt=ATTEMPTS))
+            await Poster(inside=True).post(a_posting(receiver.url, for_s=-1.0))
 
 
 async def test_tls_asks_for_the_name_that_the_url_has(
@@ -212,12 +225,11 @@ async def test_tls_asks_for_the_name_that_the_url_has(
     assert f"host: hook.example.com:{port}\r\n".encode() in heard[0].lower()
 
 
-async def test_a_job_that_is_finished_is_told_of(pipeline: Pipeline) -> None:
-    account = await create_account(pipeline.ledger, "tests")
+def finished(account_id: UUID) -> JobFinished:
     now = datetime.now(UTC)
-    event = JobFinished(
+    return JobFinished(
         job_id=new_id(),
-        account_id=account.id,
+        account_id=account_id,
         model="m",
         task="t",
         http_code=200,
@@ -225,6 +237,61 @@ async def test_a_job_that_is_finished_is_told_of(pipeline: Pipeline) -> None:
         created_on=now,
         timestamp=now,
     )
+
+
+async def state(pipeline: Pipeline, *events: JobFinished) -> None:
+    jetstream = pipeline.nats.jetstream()
+    await asyncio.gather(
+        *[jetstream.publish(event.subject, jobs.encode_event(event)) for event in events]
+    )
+
+
+async def test_a_receiver_that_fails_holds_up_nobody_else(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More events than any other consumer may have in hand come back later, again and again."""
+    monkeypatch.setattr("consumers.hooks.SOON_S", 3_600.0)
+    monkeypatch.setattr("consumers.hooks.LATE_S", 3_600.0)
+    failing, other = [await create_account(pipeline.ledger, "tests") for _ in range(2)]
+    await set_webhook(pipeline.ledger, failing.id, f"http://127.0.0.1:{free_port()}/")
+    async with receiving() as receiver:
+        await set_webhook(pipeline.ledger, other.id, receiver.url)
+        await state(pipeline, *[finished(failing.id) for _ in range(streams.FETCH)])
+        await state(pipeline, finished(other.id))
+        async with pipeline.consuming():
+            await until(lambda: receiver.got, TOLD_S)
+
+
+async def test_a_receiver_that_is_slow_has_its_share_of_posts(pipeline: Pipeline) -> None:
+    slow, other = [await create_account(pipeline.ledger, "tests") for _ in range(2)]
+    held: list[asyncio.StreamWriter] = []
+    most = 0
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most
+        held.append(writer)
+        most = max(most, len(held))
+        await reader.read()  # until the poster has had enough
+        held.remove(writer)
+        writer.close()
+
+    port = free_port()
+    async with receiving() as receiver, await asyncio.start_server(hang, "127.0.0.1", port):
+        await set_webhook(pipeline.ledger, slow.id, f"http://127.0.0.1:{port}/")
+        await set_webhook(pipeline.ledger, other.id, receiver.url)
+        await state(pipeline, *[finished(slow.id) for _ in range(5 * SHARE)])
+        await state(pipeline, finished(other.id))
+        async with pipeline.consuming(drain_s=0.1):
+            await until(lambda: len(held) == SHARE)
+            await until(lambda: receiver.got)
+            assert held
+
+    assert most == SHARE
+
+
+async def test_a_job_that_is_finished_is_told_of(pipeline: Pipeline) -> None:
+    account = await create_account(pipeline.ledger, "tests")
+    event = finished(account.id)
     async with receiving() as own, receiving() as given:
         await set_webhook(pipeline.ledger, account.id, own.url)
         for url in ("account", given.url, "http://[nonsense/"):

@@ -235,6 +235,26 @@ async def test_an_account_may_have_so_many_open_jobs_and_bytes(
     assert small[2].headers["retry-after"] == "5"
 
 
+async def test_the_bound_holds_for_a_burst(
+    nats: Client,
+    nats_url: str,
+    database_url: str,
+    ledger: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where counts go stale while jobs are on their way to the queue."""
+    monkeypatch.setattr("edge.jobs.store.COUNT_S", 0.05)
+    settings = {"jobs_at_once": 0, "open_jobs": 10}
+    async with running(nats, nats_url, database_url, ledger, **settings) as edge:
+        await edge.announce(model="good")
+        async with edge.client() as client:
+            answers = await asyncio.gather(*[ask(client, str(number)) for number in range(100)])
+            listed = (await client.get("/v1/jobs")).json()["data"]
+
+    assert sorted(answer.status_code for answer in answers) == [202] * 10 + [429] * 90
+    assert len(listed) == 10
+
+
 async def test_a_repeat_with_the_same_key_is_the_same_job(edge: Edge, worker: Counting) -> None:
     async with edge.client() as client:
         first = await ask(client, **{"Idempotency-Key": "k"})

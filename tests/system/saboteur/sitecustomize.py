@@ -48,13 +48,13 @@ def acknowledge_before_the_commit() -> None:
 
     settle = Redelivery.settle
 
-    async def settle_acknowledged(self: Redelivery, messages: Any, decode: Any, write: Any) -> bool:
+    async def settle_acknowledged(self: Redelivery, messages: Any, *rest: Any, **how: Any) -> bool:
         for message in messages:
             await message.ack()
         await moment()
-        return await settle(self, messages, decode, write)
+        return await settle(self, messages, *rest, **how)
 
-    Redelivery.settle = settle_acknowledged  # type: ignore[method-assign]
+    Redelivery.settle = settle_acknowledged  # type: ignore[method-assign,assignment]
 
 
 def dawdle_after_the_commit() -> None:
@@ -63,14 +63,16 @@ def dawdle_after_the_commit() -> None:
 
     settle = Redelivery.settle
 
-    async def settle_slowly(self: Redelivery, messages: Any, decode: Any, write: Any) -> bool:
+    async def settle_slowly(
+        self: Redelivery, messages: Any, decode: Any, write: Any, **how: Any
+    ) -> bool:
         async def write_and_wait(facts: Any) -> None:
             await write(facts)
             await moment()
 
-        return await settle(self, messages, decode, write_and_wait)
+        return await settle(self, messages, decode, write_and_wait, **how)
 
-    Redelivery.settle = settle_slowly  # type: ignore[method-assign]
+    Redelivery.settle = settle_slowly  # type: ignore[method-assign,assignment]
 
 
 def meter_streams_at_their_end() -> None:

@@ -54,7 +54,7 @@ def acknowledge_before_the_commit() -> None:
         await moment()
         return await settle(self, messages, *rest, **how)
 
-    Redelivery.settle = settle_acknowledged  # type: ignore[method-assign,assignment]
+    Redelivery.settle = settle_acknowledged  # type: ignore[method-assign]
 
 
 def dawdle_after_the_commit() -> None:
@@ -72,7 +72,7 @@ def dawdle_after_the_commit() -> None:
 
         return await settle(self, messages, decode, write_and_wait, **how)
 
-    Redelivery.settle = settle_slowly  # type: ignore[method-assign,assignment]
+    Redelivery.settle = settle_slowly  # type: ignore[method-assign]
 
 
 def meter_streams_at_their_end() -> None:

@@ -52,6 +52,7 @@ class Protocol(HttpToolsProtocol):
     _when_gone: Callable[[], object] | None = None
     _runs: RequestResponseCycle | None = None
 
+    _below: Any  # the transport that has the socket: below TLS another one
     _open: Connections
     _flow: "_Flow"
     _due = inf  # until when what it waits for must be here, by the connections' clock
@@ -63,26 +64,33 @@ class Protocol(HttpToolsProtocol):
     _read = 0  # bytes of this read
     _body = 0  # bytes of this request's body
     _body_since = inf
-    _lingering = False  # the answer is out, and the request is not in
+    _lingering = False  # the last answer is written, and the request not in, or we hang up
     _stuck: tuple[float, int] | None = None  # since when how much of an answer was not taken
     _took = False  # some of it, since the last look
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         """Take a connection that just opened, if there is room."""
-        self._enter(transport)
+        self._enter(transport, transport)
         try:
             self._open.join(self, self.client[0] if self.client else "")
         except EdgeError as error:
             self._refuse(error)
             self.transport.close()  # nobody looks after it
 
-    def take_over(self, transport: Any, before: Any, since: float) -> None:  # noqa: ANN401
-        """Take a connection that `before` has opened `since`."""
-        self._enter(transport)
+    def take_over(
+        self,
+        transport: Any,  # noqa: ANN401 - of either kind of loop
+        below: Any,  # noqa: ANN401 - the same
+        before: Any,  # noqa: ANN401 - whoever had it
+        since: float,
+    ) -> None:
+        """Take a connection that `before` has opened `since`, and encrypted above `below`."""
+        self._enter(transport, below)
         self._open.hand_over(before, self)
         self._due = since + self._open.settings.head_s
 
-    def _enter(self, transport: Any) -> None:  # noqa: ANN401
+    def _enter(self, transport: Any, below: Any) -> None:  # noqa: ANN401 - as above
+        self._below = below
         super().connection_made(transport)
         self.flow = self._flow = _Flow(transport)
         self._open = self.app_state[STATE]
@@ -178,6 +186,7 @@ class Protocol(HttpToolsProtocol):
         """
         self.server_state.total_requests += 1
         if self.transport.is_closing():
+            self._linger()
             return
         self._flow.full = len(self.pipeline) > AHEAD
         self.flow.resume_reading()
@@ -190,6 +199,17 @@ class Protocol(HttpToolsProtocol):
             self._lingering = True
             self._due = min(self._due, self._open.now + LINGER_S)
 
+    def shutdown(self) -> None:
+        """Hang up, after the answer."""
+        super().shutdown()
+        if self.cycle is None or self.cycle.response_complete:
+            self._linger()
+
+    def _linger(self) -> None:
+        """See that a connection which is being closed ends, once what waits is sent."""
+        self._lingering = True
+        self._due = self._open.now + LINGER_S
+
     def resume_writing(self) -> None:
         """Go on: the caller takes what it gets."""
         self._took = True
@@ -197,13 +217,18 @@ class Protocol(HttpToolsProtocol):
 
     def look(self, now: float) -> None:
         """Close what has taken too long."""
-        self._look_at_answer(now)
-        if now < self._due or self.flow.read_paused or self.transport.is_closing():
+        waits = self._waiting()
+        self._look_at_answer(now, waits)
+        last = self._refused or self._lingering
+        if now < self._due or self._below.is_closing() or (self.flow.read_paused and not last):
             return
-        if self._refused or self._lingering:
+        if waits and (last or not self._receiving):  # it is neither done nor idle
+            self._due = now + (LINGER_S if last else self._open.settings.keep_alive_s)
+        elif last:
             self.transport.abort()  # the answer is out; what still comes is not read
         elif not self._receiving:
             self.transport.close()  # a caller that says nothing is told nothing
+            self._linger()
         elif self._body_since == inf:
             self._refuse(RequestTooSlow("send a request's head faster"))
         elif now < (
@@ -213,16 +238,26 @@ class Protocol(HttpToolsProtocol):
         else:
             self._refuse(RequestTooSlow("send a request's body faster"))
 
-    def _look_at_answer(self, now: float) -> None:
+    def _waiting(self) -> int:
+        """Bytes that we have written and the kernel has not taken.
+
+        uvloop's TLS knows of none that it has encrypted.
+        """
+        waits: int = self.transport.get_write_buffer_size()
+        if self._below is not self.transport:
+            waits += self._below.get_write_buffer_size()
+        return waits
+
+    def _look_at_answer(self, now: float, waits: int) -> None:
         """Break the connection if the caller takes nothing, or next to nothing, of an answer.
 
         Of a stream that is not held back nothing is known: what goes adds up with what comes.
         """
         took, self._took = self._took, False
-        if took or not self.transport.get_write_buffer_size():
+        if took or not waits:
             self._stuck = None
             return
-        unsent = self.transport.get_write_buffer_size() + _with_the_kernel(self.transport)
+        unsent = waits + _with_the_kernel(self._below)
         if self._stuck is None:
             self._stuck = now, unsent
             return
@@ -261,6 +296,7 @@ class Protocol(HttpToolsProtocol):
         self._end(runs)
         if runs is not None and (runs.response_started or runs.more_body is False):
             self.transport.close()
+            self._linger()
             return
         request_id = new_id()
         body = problem.body(error, request_id)
@@ -276,9 +312,9 @@ class Protocol(HttpToolsProtocol):
         self.transport.write(b"".join((STATUS_LINE[error.status], *lines, b"\r\n", body)))
         if self.transport.can_write_eof():
             self.transport.write_eof()
-            self._due = self._open.now + LINGER_S
         else:
             self.transport.close()
+        self._linger()
 
 
 class _Flow(FlowControl):

@@ -4,6 +4,7 @@ import asyncio
 import ssl
 from collections.abc import Coroutine, Generator
 from contextlib import suppress
+from math import inf
 from typing import Any
 
 from uvicorn import Config
@@ -11,7 +12,7 @@ from uvicorn.server import ServerState
 
 from edge.connections import STATE, Connections
 from edge.errors import EdgeError
-from edge.http import LINGER_S, Protocol
+from edge.http import Protocol
 
 
 def open_connection(
@@ -61,7 +62,7 @@ class Handshake(asyncio.Protocol):
                 self._context,
                 server_side=True,
                 ssl_handshake_timeout=self._open.settings.head_s,
-                ssl_shutdown_timeout=LINGER_S,
+                ssl_shutdown_timeout=inf,  # or it cuts off who reads slowly; `look` sees to it
             )
         )
         task = self._protocol.loop.create_task(self._shake_hands(begun))
@@ -96,7 +97,7 @@ class Handshake(asyncio.Protocol):
         if encrypted is None or self._lost:
             return
         encrypted.set_protocol(self._protocol)
-        self._protocol.take_over(encrypted, self, self._since)
+        self._protocol.take_over(encrypted, self._transport, self, self._since)
         if self._early:
             self._protocol.data_received(self._early)
 

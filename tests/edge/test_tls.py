@@ -2,10 +2,12 @@
 
 import asyncio
 import shutil
+import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -17,7 +19,7 @@ from edge.certificate import Certificate, read_certificate
 from edge.settings import BadSetting, Settings
 from events.inference import Ask
 from ledger.db import Connection
-from tests.edge.raw import connected, one_answer, trickle, until_closed
+from tests.edge.raw import Heard, Streams, connected, one_answer, trickle, until_closed
 from tests.edge.running import Edge, answered, reply, running
 from tests.tls import Authority, Files
 from tests.waiting import PATIENCE_S, until
@@ -107,6 +109,85 @@ async def test_who_takes_too_long_is_hung_up_on_before_and_after_the_handshake(
     assert (heard.status, heard.json["code"]) == (408, "request_too_slow")
 
 
+LONG = b'{"text":"%s"}' % (b"x" * 8 * 2**20)  # more than the kernel takes off our hands
+
+
+async def at_length(message: Msg, ask: Ask) -> None:
+    del ask
+    await reply(message, answered(LONG))
+
+
+@asynccontextmanager
+async def reading_nothing(edge: Edge, tls: ssl.SSLContext) -> AsyncIterator[Streams]:
+    """A caller that takes a few bytes at most until it reads."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    found.connect(("127.0.0.1", edge.port))
+    found.settimeout(0)
+    reader, writer = await asyncio.open_connection(
+        sock=found, ssl=tls, server_hostname="localhost", limit=4_096
+    )
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+def asking(edge: Edge, header: bytes = b"X-A: b") -> bytes:
+    head = b"POST /v1/long/echo HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n%s\r\n"
+    length = b"Content-Length: 12\r\n\r\n"
+    return head % (edge.api_key.encode(), header) + length + b'{"text":"a"}'
+
+
+@pytest.fixture
+async def impatient(
+    nats: Client, nats_url: str, database_url: str, ledger: Connection, authority: Authority
+) -> AsyncIterator[Edge]:
+    files = authority.issue("edge")
+    async with running(
+        nats,
+        nats_url,
+        database_url,
+        ledger,
+        tls_certificate=str(files.certificate),
+        tls_key=str(files.key),
+        keep_alive_s=0.1,
+        unread_s=8.0,
+    ) as started:
+        await started.serve(at_length, model="long")
+        yield started
+
+
+async def test_an_answer_is_waited_for_however_short_idle_connections_are_kept(
+    impatient: Edge, authority: Authority
+) -> None:
+    async def heard(header: bytes) -> Heard:
+        async with reading_nothing(impatient, authority.trusted()) as (reader, writer):
+            writer.write(asking(impatient, header))
+            await asyncio.sleep(5)  # an idle one would be gone, and so would who lingers
+            return await until_closed(reader)
+
+    for answer in await asyncio.gather(heard(b"Connection: close"), heard(b"X-A: b")):
+        assert answer.body == LONG
+
+
+async def test_who_takes_nothing_of_an_answer_is_hung_up_on(
+    impatient: Edge, authority: Authority
+) -> None:
+    async def cut_off() -> bool:
+        async with impatient.client() as client:
+            metrics = (await client.get("/metrics")).text
+        return 'cut_off_total{reason="answer_not_read"} 2.0' in metrics
+
+    async with (
+        reading_nothing(impatient, authority.trusted()) as (_, kept),
+        reading_nothing(impatient, authority.trusted()) as (_, closed),
+    ):
+        kept.write(asking(impatient))
+        closed.write(asking(impatient, b"Connection: close"))
+        await until(cut_off)
+
+
 async def test_handshakes_count_as_connections(
     nats: Client, nats_url: str, database_url: str, ledger: Connection, authority: Authority
 ) -> None:
@@ -121,16 +202,16 @@ async def test_handshakes_count_as_connections(
         max_connections=1,
         head_s=PATIENCE_S,
     ) as edge:
-
-        async def has_room() -> bool:
-            with suppress(ConnectionError):
-                async with connected(edge.port, authority.trusted()):
-                    return True
-            return False
-
         async with connected(edge.port):  # says nothing
             await until(lambda: _is_refused(edge.port))
-        await until(has_room)
+        await until(lambda: _has_room(edge.port, authority))
+
+
+async def _has_room(port: int, authority: Authority) -> bool:
+    with suppress(ConnectionError):
+        async with connected(port, authority.trusted()):
+            return True
+    return False
 
 
 async def _is_refused(port: int) -> bool:
@@ -139,6 +220,36 @@ async def _is_refused(port: int) -> bool:
             async with asyncio.timeout(0.2):
                 return (await until_closed(reader)).status is None
     return False
+
+
+@pytest.mark.parametrize("header", [b"", b"Connection: close\r\n"], ids=["idle", "close"])
+async def test_who_does_not_answer_that_we_hang_up_is_let_go_of(  # noqa: PLR0917 - fixtures
+    nats: Client,
+    nats_url: str,
+    database_url: str,
+    ledger: Connection,
+    authority: Authority,
+    header: bytes,
+) -> None:
+    files = authority.issue("edge")
+    async with (
+        running(
+            nats,
+            nats_url,
+            database_url,
+            ledger,
+            tls_certificate=str(files.certificate),
+            tls_key=str(files.key),
+            max_connections=1,
+            keep_alive_s=0.1,
+        ) as edge,
+        connected(edge.port, authority.trusted()) as (reader, writer),
+    ):
+        writer.write(GET[:-2] + header + b"\r\n")
+        transport: Any = writer.transport
+        assert (await one_answer(reader)).status == 200
+        transport.pause_reading()
+        await until(lambda: _has_room(edge.port, authority))
 
 
 async def test_a_renewed_certificate_is_taken_up_and_open_connections_go_on(

@@ -168,6 +168,11 @@ def filter_by(account_id: UUID, job_id: UUID | None = None) -> str:
     return f"jobs.*.{account_id}.{job_id or '*'}.>"
 
 
+def account_of(subject: str) -> str:
+    """Whose job it is by its subject, whatever else that says."""
+    return subject.split(".")[2]
+
+
 def read_subjects(subjects: Sequence[str]) -> Sequence[OpenJob]:
     """What subjects say, the oldest job first."""
     jobs = []

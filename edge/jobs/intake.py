@@ -78,7 +78,7 @@ class Intake:
             message = f"send at most {limit:,} bytes asynchronously; split the work over several"
             raise BodyTooLarge(message)
         webhook = await self._webhook(waiting, header(scope, WEBHOOK.lower().encode()))
-        job = self._job(waiting, scope["raw_path"], secret_id(), webhook)
+        job = self._job(waiting, scope, secret_id(), webhook)
         key = header(scope, b"idempotency-key")
         headers = [PREFERRED] if prefers_async(scope) else []
         if key is None:
@@ -94,7 +94,7 @@ class Intake:
             if begun.request_id == job.id:
                 await self._store.put(job)
             else:  # an edge that died has perhaps put it there
-                job = self._job(waiting, scope["raw_path"], begun.request_id, webhook)
+                job = self._job(waiting, scope, begun.request_id, webhook)
                 if not await self._store.is_known(job):
                     await self._store.put(job)
         except BaseException:
@@ -104,13 +104,13 @@ class Intake:
         await begun.complete(url.encode())
         return taken(url, headers)
 
-    def _job(self, waiting: Waiting, path: bytes, job_id: UUID, webhook: str) -> Job:
+    def _job(self, waiting: Waiting, scope: Scope, job_id: UUID, webhook: str) -> Job:
         target = waiting.asked.target
         return Job(
             id=job_id,
             account_id=waiting.caller.account.id,
             key_hash=waiting.key_hash,
-            path=path,
+            path=scope["raw_path"],
             model=target.model,
             task=target.task,
             body=waiting.body,

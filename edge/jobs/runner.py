@@ -1,6 +1,7 @@
 """Answers jobs when it is their turn, a few at once, and beside what callers wait for."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -29,6 +30,9 @@ log = structlog.get_logger()
 
 Run = Callable[[Job, UUID, UUID], Awaitable[bytes]]
 
+LOOK_S: Final = 0.25  # for which a job waits for its place before the next one is looked at
+MOST_WAITING: Final = 64  # jobs in hand, for places
+PASSED_S: Final = 5.0  # for which a job goes back of whose account enough are in hand
 ALIVE_S: Final = jobs.SILENCE_S / 4
 MOST_LOST: Final = 5  # times: a job that kills whoever runs it does not go round for ever
 LONGEST_S: Final = 60.0  # between two attempts
@@ -84,15 +88,24 @@ class Runner:
             pull.renew()
 
     async def _take(self, pull: Pull, tasks: asyncio.TaskGroup) -> None:
-        """Take one job after the other, as fast as they may begin."""
+        """Take one job after the other, as fast as they may begin.
+
+        One that waits for long stays in hand, so that jobs of others are found behind it.
+        """
         async for messages in pull.batches():
             for message in messages:
+                if self._places.waiting(jobs.account_of(message.subject)) >= self._at_once:
+                    await _answer(message, PASSED_S)
+                    continue
                 begun = asyncio.Event()
                 alive = tasks.create_task(_keep(message))
                 task = tasks.create_task(self._handle(message, begun, alive))
                 self._in_hand.add(task)
                 task.add_done_callback(self._in_hand.discard)
-                await begun.wait()
+                patience_s = LOOK_S if self._places.waiting() < MOST_WAITING else None
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(patience_s):
+                        await begun.wait()
 
     async def _handle(self, message: Msg, begun: asyncio.Event, alive: asyncio.Task[None]) -> None:
         """See one job through; whatever happens, its message is settled.
@@ -105,7 +118,7 @@ class Runner:
         delay_s: float | None = 1.0
         try:
             job = jobs.decode(message.data)
-            async with self._places.one(job.priority):
+            async with self._places.one(str(job.account_id), job.priority):
                 begun.set()
                 delay_s = await self._settle(job)
         except msgspec.DecodeError as error:

@@ -27,22 +27,6 @@ def taken(url: str, headers: Sequence[tuple[bytes, bytes]]) -> Answer:
     return Answer(msgspec.json.encode(Taken(url)), [location, *headers], status=202)
 
 
-def result_url(scope: Scope, settings: Settings, job_id: UUID) -> str:
-    """Where a job's result will be, as its caller can reach it.
-
-    That is below `public_url`, where it is set: it must be where a proxy speaks TLS. Else it
-    is where the caller says that it has found us: nobody else gets to see that.
-    """
-    told = told_url(settings, job_id)
-    if settings.public_url:
-        return told
-    host = header(scope, b"host") or ""
-    if not _HOST.match(host):
-        server = scope["server"] or ("localhost", None)
-        host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
-    return f"{scope['scheme']}://{host}{told}"
-
-
 def told_url(settings: Settings, job_id: UUID) -> str:
     """Where a job's result will be, as a webhook tells others than its caller.
 
@@ -51,3 +35,19 @@ def told_url(settings: Settings, job_id: UUID) -> str:
     """
     base = settings.public_url or settings.root_path
     return f"{base.rstrip('/')}/v1/jobs/{job_id}"
+
+
+def result_url(scope: Scope, settings: Settings, job_id: UUID) -> str:
+    """Where a job's result will be, as its caller can reach it.
+
+    That is below `public_url`, where it is set: it must be where a proxy speaks TLS. Else it
+    is where the caller says that it has found us: nobody else gets to see that.
+    """
+    base = settings.public_url.rstrip("/")
+    if not base:
+        host = header(scope, b"host") or ""
+        if not _HOST.match(host):
+            server = scope["server"] or ("localhost", None)
+            host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
+        base = f"{scope['scheme']}://{host}{settings.root_path.rstrip('/')}"
+    return f"{base}/v1/jobs/{job_id}"

@@ -16,6 +16,7 @@ from events import jobs, streams
 from events.ids import new_id, secret_id, time_of
 from events.inference import Ask
 from events.jobs import Claimed, Job, Lane
+from events.streams import JOBS, job_lane
 from ledger import key_format
 from ledger.accounts import change_account
 from ledger.budgets import set_webhook
@@ -260,11 +261,11 @@ async def test_places_are_given_by_priority_and_one_in_four_by_age() -> None:
     began: list[int] = []
 
     async def run(number: int, priority: int) -> None:
-        async with places.one(priority):
+        async with places.one(str(number), priority):
             began.append(number)
             await asyncio.sleep(0)
 
-    async with places.one(0):
+    async with places.one("", 0):
         priorities = [-1, 1, 1, 1, 1, 0]
         waiting = [asyncio.create_task(run(*one)) for one in enumerate(priorities)]
         given_up = asyncio.create_task(run(9, 9))
@@ -273,6 +274,84 @@ async def test_places_are_given_by_priority_and_one_in_four_by_age() -> None:
     await asyncio.gather(*waiting)
 
     assert began == [1, 2, 3, 0, 4, 5]
+
+
+async def test_an_account_has_half_of_the_places_while_others_wait() -> None:
+    places = Places(4)
+    greedy, other = "greedy", "other"
+    began: list[str] = []
+    ends: list[asyncio.Event] = []
+
+    async def run(account: str) -> None:
+        async with places.one(account, 0):
+            end = asyncio.Event()
+            began.append(account)
+            ends.append(end)
+            await end.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        for account in [*[greedy] * 8, *[other] * 3]:
+            tasks.create_task(run(account))
+        for count in range(4, 12):
+            await until(lambda: len(began) == count)  # noqa: B023 - at once
+            ends[count - 4].set()
+        for end in ends:
+            end.set()
+
+    # alone it has all; then the others have theirs, and it has what they leave
+    assert began[:4] == [greedy] * 4
+    assert began[4:6] == [other] * 2
+    assert sorted(began[6:]) == sorted([other, *[greedy] * 4])
+
+
+async def test_many_slow_jobs_of_one_account_hold_up_nobody_else(
+    nats: Client,
+    nats_url: str,
+    database_url: str,
+    ledger: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edge.jobs.runner.PASSED_S", 0.5)
+    asked: list[bytes] = []
+    ends: list[asyncio.Event] = []
+    answers: set[asyncio.Task[None]] = set()
+
+    async def slow(message: Msg, ask: Ask) -> None:
+        end = asyncio.Event()
+        asked.append(ask.input)
+        ends.append(end)
+
+        async def answer() -> None:
+            await end.wait()
+            await reply(message, answered(ask.input))
+
+        answers.add(asyncio.create_task(answer()))
+
+    async with running(nats, nats_url, database_url, ledger, jobs_at_once=2) as edge:
+        await edge.serve(slow, model="good")
+        stranger = await edge.stranger(ledger)
+        async with edge.client() as client, edge.client(Authorization=stranger) as other:
+            for _ in range(12):
+                await ask(client, "of many")
+            await until(lambda: len(asked) == 2)
+            url = (await ask(other, "the other")).json()["url"]
+            await until(lambda: _all_are_looked_at(nats))
+            for count in range(3, 14):
+                ends[count - 3].set()
+                await until(lambda: len(asked) >= count)  # noqa: B023 - at once
+            for end in ends:
+                end.set()
+            found = await result(other, url)
+            await asyncio.gather(*answers)
+
+    assert found["http_code"] == 200
+    assert b'{"text":"the other"}' in asked[:5]
+    assert len(asked) == 13  # and none is lost
+
+
+async def _all_are_looked_at(nats: Client) -> bool:
+    name = job_lane(Lane.NORMAL).durable_name or ""
+    return not (await nats.jetstream().consumer_info(JOBS, name)).num_pending
 
 
 def test_ids_of_jobs_have_their_time_and_are_in_lanes() -> None:

@@ -161,6 +161,7 @@ def create_app(settings: Settings) -> ASGIApp:
                         tally.run(),
                         intake.run(),
                         jobs.settle_doubts(),
+                        idempotency.run(),
                         connections.watch(),
                     )
                 ]

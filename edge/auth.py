@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import binascii
 import hmac
 from datetime import UTC, datetime
 from typing import Final
@@ -58,7 +57,7 @@ def credentials(authorization: str | None) -> str:
         case "basic":
             try:
                 secret = base64.b64decode(value, validate=True).decode().partition(":")[0]
-            except (binascii.Error, UnicodeDecodeError) as error:
+            except ValueError as error:  # no ASCII, no base64, or no UTF-8
                 message = "HTTP Basic takes base64 of `<key>:`"
                 raise MalformedKey(message) from error
         case _:

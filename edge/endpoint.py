@@ -19,7 +19,7 @@ from litestar.types import Guard
 from msgspec import Struct
 
 from edge import auth
-from edge.errors import EdgeError
+from edge.errors import EdgeError, NotInScope
 from edge.examples import Example
 from edge.openai.dialect import Dialect
 from edge.settings import Settings
@@ -67,6 +67,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     services: Collection[Service]
     path: str
     method: str
+    any_scope: bool = False  # whether keys open it that are only for some models or tasks
     task: Task | None = None  # an inference endpoint has a task,
     dialect: Dialect[Any] | None = None  # one of OpenAI's has its dialect, and any other a handler
     handler: Callable[..., Any] | None = None
@@ -136,6 +137,7 @@ def route(
     description: str,
     perspective: Perspective,
     services: Collection[Service],
+    any_scope: bool = False,
     status_code: int = 200,
     raises: Collection[type[EdgeError]] = (),
     media_types: Sequence[str] = (JSON,),
@@ -152,6 +154,8 @@ def route(
         description: For the documentation: what a caller gets from it.
         perspective: On whose behalf. An ``Application`` handler may ask for `caller`.
         services: The doors through which it is reachable.
+        any_scope: Whether a key with a scope opens it, whatever the scope. It may be in a
+            page that everybody reads: only for what harms nobody who shares the account.
         status_code: Of a success.
         raises: The errors that the handler answers with, for the documentation; what the
             frame refuses for all handlers (`edge/refusals.py`) is not among them.
@@ -166,6 +170,7 @@ def route(
         services=services,
         path=path,
         method=method,
+        any_scope=any_scope,
         handler=handler,
         status_code=status_code,
         raises=raises,
@@ -235,20 +240,25 @@ def handler_of(endpoint: Endpoint, *, keys: auth.Keys, settings: Settings) -> HT
         description=endpoint.description,
         status_code=endpoint.status_code,
         media_type=endpoint.media_types[0],
-        guards=_guards(endpoint.perspective, keys=keys, settings=settings),
+        guards=_guards(endpoint, keys=keys, settings=settings),
         opt={"endpoint": endpoint.name},
     )(endpoint.handler)
 
 
-def _guards(perspective: Perspective, *, keys: auth.Keys, settings: Settings) -> list[Guard]:
+def _guards(endpoint: Endpoint, *, keys: auth.Keys, settings: Settings) -> list[Guard]:
     async def by_key(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         authorization = connection.headers.get("authorization")
-        connection.scope["auth"] = await keys.authenticate(authorization)
+        caller = await keys.authenticate(authorization)
+        if caller.key.scope and not endpoint.any_scope:
+            only = ", ".join(caller.key.scope)
+            message = f"key {caller.key.id} is only for: {only}; send one that has no scope"
+            raise NotInScope(message)
+        connection.scope["auth"] = caller
 
     def by_admin_token(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
         auth.require_admin(connection.headers.get("authorization"), settings.admin_token)
 
-    match perspective:
+    match endpoint.perspective:
         case Perspective.PUBLIC | Perspective.INFRASTRUCTURE:
             return []
         case Perspective.APPLICATION:

@@ -337,7 +337,7 @@ class TooManyConnections(EdgeError):
 
 
 class EdgeFull(EdgeError):
-    """The edge has as many connections as it can."""
+    """The edge has as many connections, or reads as many large bodies, as it can."""
 
     status, code, title = 503, "edge_full", "The edge is full"
     unused = True

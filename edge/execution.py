@@ -131,7 +131,7 @@ class Execution:
         model, task = call.asked.target.model, call.asked.task
         if call.translator is not None:
             return await ask_translated(
-                self._workers, call.translator, ask, task, call.asked.value, model=model
+                self._workers, call.translator, ask, task, call.asked.value, model=model, left=left
             )
         answered = await self._workers.ask(model, task.name, ask, left=left)
         result = require_shape(task.decode_result, answered.result, model, task.name, "an answer")

@@ -37,6 +37,8 @@ def check(version: str, uri: bytes, headers: Sequence[tuple[bytes, bytes]]) -> N
     if hosts > 1 or (hosts == 0 and version == "1.1"):
         raise MalformedRequest("send one Host header")
     if b"transfer-encoding" in names:
+        if version == "1.0":  # it has no chunks: what stands before us may read another body
+            raise MalformedRequest("send Content-Length, or HTTP/1.1")
         codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
         if codings != [b"chunked"]:
             raise CompressedBody("the only Transfer-Encoding that is taken is `chunked`")

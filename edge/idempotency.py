@@ -4,11 +4,14 @@ The first one claims the key in a bucket that all edges share, and leaves its an
 there for a day. What it is billed by is its request id; so whoever takes over the claim
 of an edge that died goes on under the same id, and the ledger counts it once even if
 the dead edge had metered it already. A request that failed gives its claim back; one
-that took it over leaves the id for the next, under which something may be billed by now.
+that took it over leaves the id for the next, under which something may be billed by now;
+unless all that may be is voided, for then the next one's answer would be billed to nobody.
 """
 
+import asyncio
 import hashlib
 import time
+from collections import deque
 from typing import Final
 from uuid import UUID
 
@@ -26,6 +29,8 @@ from events.streams import IDEMPOTENCY
 log = structlog.get_logger()
 
 MAX_KEY: Final = 255  # characters
+MAX_GIVEN: Final = 10_000  # keys that wait to be given back; then the first one just expires
+PAUSE_S: Final = 0.5  # between tries to give them back
 
 
 class _Entry(Struct, frozen=True, array_like=True):
@@ -35,6 +40,15 @@ class _Entry(Struct, frozen=True, array_like=True):
     asked: bytes  # a hash of what was asked, of which model
     expires_at: float  # of a claim, in Unix seconds
     answer: bytes | None = None
+
+
+class _Given(Struct, frozen=True):
+    """A key that is given back: what is to be written under it, if nobody has since."""
+
+    subject: str
+    value: bytes
+    after: int  # the claim's sequence number
+    headers: dict[str, str]
 
 
 _encoder: Final = msgspec.msgpack.Encoder()
@@ -70,21 +84,29 @@ class Claim:
         Without it a repeat finds the claim, and takes it over once that has expired.
         """
         entry = msgspec.structs.replace(self._entry, answer=answer)
-        await self._write(_encoder.encode(entry), {})
-
-    async def release(self) -> None:
-        """Give the key back: nothing was answered, so it may be tried again at once."""
-        if self._taken_over:
-            entry = msgspec.structs.replace(self._entry, expires_at=0.0)
-            await self._write(_encoder.encode(entry), {})
-        else:
-            await self._write(b"", {"KV-Operation": "DEL"})
-
-    async def _write(self, value: bytes, headers: dict[str, str]) -> None:
         try:
-            await self._store.write(self._subject, value, self._sequence, headers)
+            await self._store.write(self._subject, _encoder.encode(entry), self._sequence, {})
         except (BrokerAway, StillRunning) as error:
             log.warning("idempotency_not_written", error=repr(error))
+
+    async def release(self, *, voided: bool = False) -> None:
+        """Give the key back: nothing was answered, so it may be tried again at once.
+
+        Args:
+            voided: Whether whatever is billed under its request id is, or will be, voided.
+        """
+        if self._taken_over and not voided:
+            await self.suspend()
+            return
+        gone = _Given(self._subject, b"", self._sequence, {"KV-Operation": "DEL"})
+        await self._store.give_back(gone)
+
+    async def suspend(self) -> None:
+        """Give the key back, but not its id: what was asked for may have come about."""
+        entry = msgspec.structs.replace(self._entry, expires_at=0.0)
+        await self._store.give_back(
+            _Given(self._subject, _encoder.encode(entry), self._sequence, {})
+        )
 
 
 class Idempotency:
@@ -100,6 +122,28 @@ class Idempotency:
         self._connection = connection
         self._direct = direct
         self._claim_s = claim_s
+        self._given: deque[_Given] = deque(maxlen=MAX_GIVEN)  # of which the broker does not know
+        self._pending = asyncio.Event()
+
+    async def run(self) -> None:
+        """Give back, for ever, the keys that the broker did not take when it was told."""
+        while True:
+            await self._pending.wait()
+            self._pending.clear()
+            for _ in range(len(self._given)):
+                await self.give_back(self._given.popleft())
+            if self._given:
+                await asyncio.sleep(PAUSE_S)
+
+    async def give_back(self, given: _Given) -> None:
+        """Write it now, or else later: a claim that stays is taken over with its request id."""
+        try:
+            await self.write(given.subject, given.value, given.after, given.headers)
+        except StillRunning as error:  # or it was written, and we did not hear of that
+            log.info("idempotency_not_given_back", error=repr(error))
+        except BrokerAway:
+            self._given.append(given)
+            self._pending.set()
 
     async def begin(
         self, account_id: UUID, key: str, asked: bytes, request_id: UUID

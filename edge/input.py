@@ -15,6 +15,9 @@ from events.tasks import Task
 Url = Annotated[str, Meta(max_length=2_000, pattern=r"^https?://[^\s\x00]+$")]
 Value = TypeVar("Value")
 
+MESSAGE_CHARACTERS: Final = 500  # of a refusal: it names what was sent, which may be megabytes
+PARAM_CHARACTERS: Final = 200
+
 _AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 _MISSING_FIELD: Final = re.compile(r"missing required field `([^`]*)`")
@@ -66,7 +69,7 @@ def money_of(amount: str, param: str) -> int:
 
 
 def invalid(error: msgspec.ValidationError) -> InvalidInput:
-    """What msgspec says, with the field at fault as `param`."""
+    """What msgspec says, with the field at fault as `param`; both cut where they are long."""
     message = str(error)
     found = _AT.search(message)
     param = found[1] if found else None
@@ -75,7 +78,12 @@ def invalid(error: msgspec.ValidationError) -> InvalidInput:
             param = f"{param}.{field[1]}" if param else field[1]
     if r"matching regex '\\S'" in message:
         message = f"{param} is blank; send some text"
-    return InvalidInput(message[:1].lower() + message[1:], param=param)
+    message = _cut(message[:1].lower() + message[1:], MESSAGE_CHARACTERS)
+    return InvalidInput(message, param=param and _cut(param, PARAM_CHARACTERS))
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def _has_nul(value: Any) -> bool:  # noqa: ANN401 - any JSON

@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from edge.asgi import Answer, header, read_body
 from edge.commit import ACK_S, Fate, GroupCommit, Message, Outcome, backoff
 from edge.errors import BadSignature, MethodNotAllowed, NotStored
-from edge.signature import verify
+from edge.signature import read_header, verify
 from events import stripe
 from events.streams import MAX_BATCH
 
@@ -78,16 +78,20 @@ class Intake:
         Raises:
             MethodNotAllowed: it is no POST.
             BodyTooLarge: answered 413, and unread: it is more than the broker takes.
-            BadSignature: answered 400; nothing is stored.
+            EdgeFull: answered 503: too much is being read.
+            BadSignature: answered 400, and mostly unread; nothing is stored.
             NotStored: answered 503, so Stripe sends it again.
             CallerGone: it hung up before all was there.
         """
         if scope.get("method") != "POST":
             raise MethodNotAllowed("send a POST with Stripe's event as JSON", allow="POST")
+        signature = header(scope, b"stripe-signature")
+        self._require_secrets()
+        read_header(signature, now=time.time())  # who has none need not send a body
         # what is larger could not be stored
         most = min(self._max_body_bytes, self._connection.max_payload - HEADERS_BYTES)
-        body = await read_body(scope, receive, most)
-        await self.take(body, header(scope, b"stripe-signature"))
+        body = await read_body(scope, receive, most, None)
+        await self.take(body, signature)
         return Answer(b"", (), status=202)
 
     async def take(self, body: bytes, signature: str | None) -> None:
@@ -97,10 +101,7 @@ class Intake:
             BadSignature: Stripe did not, or at another time.
             NotStored: it is not known to be durable; send it again.
         """
-        if not self._secrets:
-            raise BadSignature(
-                "no signing secret is configured: set TOLLGATE_STRIPE_WEBHOOK_SECRETS"
-            )
+        self._require_secrets()
         verify(body, signature, self._secrets, now=time.time())
         if self._bytes + len(body) > WAITING_BYTES:
             raise NotStored("too many events wait to be stored; send it again", retry_after_s=1)
@@ -130,6 +131,12 @@ class Intake:
                 for entry in entries:
                     if not entry.outcome.done():
                         entry.outcome.set_result(outcome)
+
+    def _require_secrets(self) -> None:
+        if not self._secrets:
+            raise BadSignature(
+                "no signing secret is configured: set TOLLGATE_STRIPE_WEBHOOK_SECRETS"
+            )
 
     async def _alone(self, message: Message) -> Outcome:
         self._single += 1

@@ -12,6 +12,8 @@ The rules, and why:
   be stored. The numbers of a refused unit go to the next, so an epoch has no gaps.
 * A caller is told 503 when its patience ends. If its event turns out stored, a
   `UsageVoided` takes it back; if it was never sent, there is nothing to take back.
+* What another edge may have stored is sent and voided all the same: its caller was told
+  that it is not billed, whoever stored it.
 """
 
 import asyncio
@@ -28,7 +30,7 @@ from nats.aio.client import Client
 
 from edge import metrics
 from edge.commit import ACK_S, BACKOFF_S, STREAM_FULL, Fate, GroupCommit, Message, Outcome, backoff
-from edge.errors import EdgeError, MeterFull, NotMetered
+from edge.errors import BrokerAway, EdgeError, MeterFull, NotMetered
 from events import usage
 from events.ids import new_id
 from events.streams import MAX_BATCH
@@ -43,7 +45,7 @@ BROKEN_TRIES: Final = 8
 class _Entry:
     """One event on its way: a record that somebody waits for, or a void."""
 
-    __slots__ = ("again", "patience", "settled", "usage")
+    __slots__ = ("again", "denied", "patience", "settled", "usage")
 
     def __init__(
         self,
@@ -57,11 +59,23 @@ class _Entry:
         self.settled = settled  # None: a void, for which nobody waits
         self.patience = patience  # until then, by the monotonic clock
         self.again = again  # another edge may have stored it
+        self.denied = False  # whether its caller was told that it is not billed
 
     @property
     def given_up(self) -> bool:
         """Whether the caller has been told something else by now."""
         return self.settled is not None and self.settled.done()
+
+    @property
+    def is_owed(self) -> bool:
+        """Whether it must get through, however long it takes: a void, or what will have one."""
+        return self.settled is None or (self.again and self.denied)
+
+    def fail(self, error: EdgeError) -> None:
+        """Tell the caller, if there is one and it has been told nothing yet."""
+        if self.settled is not None and not self.settled.done():
+            self.denied = isinstance(error, NotMetered)
+            self.settled.set_exception(error)
 
 
 class Meter:
@@ -95,10 +109,14 @@ class Meter:
 
         Raises:
             MeterFull: the stream is at its limit; nothing was stored.
-            NotMetered: not known to be stored in time. Should it turn out to be, it
-                is voided. The same holds where the caller of this method is cancelled.
+            NotMetered: not known to be stored in time. Should it turn out to be, by this
+                edge or by another one, it is voided. The same holds where the caller of this
+                method is cancelled; but not with `again`: who goes on does so under its id.
+            BrokerAway: with `again`, this edge is leaving; another one's stays as it is.
         """
-        if len(self._waiting) >= MAX_WAITING or self._closing:
+        if again and self._closing:  # nobody would void it any more
+            raise BrokerAway("this edge is leaving; try again", retry_after_s=1)
+        if self._closing or (len(self._waiting) >= MAX_WAITING and not again):
             message = "too many answers wait to be metered; try again"
             raise NotMetered(message, retry_after_s=1)
         settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -146,11 +164,11 @@ class Meter:
         return len(self._waiting)
 
     def _take(self) -> list[_Entry]:
-        """The next unit's entries; who gave up before being frozen is never sent."""
+        """The next unit's entries; who gave up before being frozen is not sent, unless owed."""
         entries: list[_Entry] = []
         while self._waiting and len(entries) < MAX_BATCH:
             entry = self._waiting.popleft()
-            if entry.given_up:
+            if entry.given_up and not entry.is_owed:
                 continue
             if entry.again and entries:  # alone, or nobody could tell whether it was stored before
                 self._waiting.appendleft(entry)
@@ -183,11 +201,10 @@ class Meter:
             return
         log.error("metering_refused", events=len(unit), code=outcome.code, reason=outcome.reason)
         for entry in entries:
-            if entry.settled is None:
-                self._waiting.append(entry)  # a void must get through, however long it takes
-            elif not entry.settled.done():
-                entry.settled.set_exception(_refusal(outcome))
-        if all(entry.settled is None for entry in entries):
+            entry.fail(_refusal(outcome))
+            if entry.is_owed:
+                self._waiting.append(entry)
+        if all(entry.is_owed for entry in (*entries, *self._waiting)):
             await asyncio.sleep(BACKOFF_S[-1])
 
     def _stored(self, entry: _Entry) -> None:
@@ -195,7 +212,7 @@ class Meter:
             metrics.METER_VOIDED.inc()
         elif not entry.settled.done():
             entry.settled.set_result(None)
-        else:  # its caller was told 503, or is gone
+        elif entry.denied or not entry.again:  # its caller was told 503, or is gone
             self.void(entry.usage)
 
     async def _commit(self, unit: Sequence[Message], entries: Sequence[_Entry]) -> Outcome:
@@ -243,9 +260,9 @@ class Meter:
         """Tell 503 to those whose patience has ended, in this unit and behind it."""
         now = self._clock()
         for entry in (*entries, *self._waiting):
-            if entry.settled is not None and not entry.settled.done() and entry.patience < now:
+            if entry.patience < now:
                 message = "the answer could not be metered in time; it is not billed, try again"
-                entry.settled.set_exception(NotMetered(message, retry_after_s=1))
+                entry.fail(NotMetered(message, retry_after_s=1))
 
 
 def _refusal(outcome: Outcome) -> EdgeError:

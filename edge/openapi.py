@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from litestar import Litestar
+from msgspec import Struct
 
 from edge import sse
 from edge.documentation.variables import named
@@ -89,15 +90,21 @@ def describe(app: Litestar, endpoints: Sequence[Endpoint], *, root_path: str) ->
             _settle(operation, endpoint)
             _exemplify(operation, endpoint)
     for endpoint in endpoints:
-        if endpoint.task is not None:
-            document["paths"][endpoint.path] = {"post": _inference(endpoint)}
-        if endpoint.dialect is not None:
-            document["paths"][endpoint.path] = {"post": _spoken(endpoint, endpoint.dialect)}
-        if endpoint.operation is not None:
-            operation = {**_begun(endpoint), **copy.deepcopy(dict(endpoint.operation))}
+        if operation := _unparsed(endpoint):
             _settle(operation, endpoint)
             document["paths"][endpoint.path] = {"post": operation}
     return document
+
+
+def _unparsed(endpoint: Endpoint) -> dict[str, Any] | None:
+    """An operation that is not Litestar's, None where it is."""
+    if endpoint.task is not None:
+        return _inference(endpoint, endpoint.task)
+    if endpoint.dialect is not None:
+        return _spoken(endpoint, endpoint.dialect)
+    if endpoint.operation is not None:
+        return {**_begun(endpoint), **copy.deepcopy(dict(endpoint.operation))}
+    return None
 
 
 def _begun(endpoint: Endpoint) -> dict[str, Any]:
@@ -138,86 +145,61 @@ def _exemplify(operation: dict[str, Any], endpoint: Endpoint) -> None:
             content["example"] = body
 
 
-def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
-    def content(contract: type, **more: Any) -> dict[str, Any]:  # noqa: ANN401 - any JSON
-        return {"schema": {"$ref": REFERENCE.format(name=contract.__name__)}, **more}
+def _inference(endpoint: Endpoint, task: Task) -> dict[str, Any]:
+    """One of ours: the path names the model."""
+    stream = ""
+    if task.piece is not None:
+        stream = (
+            f"With `stream`: plain messages, whose data is a `{task.piece.__name__}`; then one "
+            "event, `end` with a `StreamEnd` or `error` with a `Problem`. Without either, the "
+            "stream was cut off."
+        )
+    model = {
+        "name": "model",
+        "in": "path",
+        "required": True,
+        "description": "One of GET /v1/models.",
+        "schema": {"type": "string"},
+    }
+    asking = _asking(endpoint, task.takes, task.gives, said(task.example), stream)
+    return {**asking, "parameters": [model]}
 
-    given = {"application/json": content(dialect.gives)}
+
+def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
+    """One of OpenAI's: the body names the model."""
+    stream = ""
     if dialect.piece is not None:
-        description = (
+        stream = (
             f"With `stream`: messages whose data is a `{dialect.piece.__name__}`, then `[DONE]`. "
             "One whose data has an `error` ends a stream that is not whole."
         )
-        given[sse.MEDIA_TYPE] = {"schema": {"description": description}}
-    operation: dict[str, Any] = {
+    return _asking(endpoint, dialect.takes, dialect.gives, dialect.example, stream)
+
+
+def _asking(
+    endpoint: Endpoint,
+    takes: type[Struct],
+    gives: type[Struct],
+    example: Any,  # noqa: ANN401 - JSON
+    stream: str,
+) -> dict[str, Any]:
+    """What is true of all that is asked of models; `stream` says what one is made of."""
+    given: dict[str, Any] = {JSON: {"schema": {"$ref": REFERENCE.format(name=gives.__name__)}}}
+    if stream:
+        given[sse.MEDIA_TYPE] = {"schema": {"description": stream}}
+    taken = {"schema": {"$ref": REFERENCE.format(name=takes.__name__)}, "example": example}
+    return {
         **_begun(endpoint),
-        "requestBody": {
-            "required": True,
-            "content": {"application/json": content(dialect.takes, example=dialect.example)},
-        },
+        "requestBody": {"required": True, "content": {JSON: taken}},
         "responses": {
             "200": {
                 "description": "The model's answer. Its usage event is durable.",
                 "headers": _TIMING,
                 "content": given,
             },
-            "202": _TAKEN,
+            "202": {**_TAKEN},
         },
     }
-    _settle(operation, endpoint)
-    return operation
-
-
-def _content(task: Task) -> dict[str, Any]:
-    """What a 200 holds: the result, or a stream of its pieces."""
-    content: dict[str, Any] = {
-        JSON: {"schema": {"$ref": REFERENCE.format(name=task.gives.__name__)}}
-    }
-    if task.piece is not None:
-        content[sse.MEDIA_TYPE] = {
-            "schema": {
-                "description": "With `stream`: plain messages, whose data is a "
-                f"`{task.piece.__name__}`; then one event, `end` with a `StreamEnd` or `error` "
-                "with a `Problem`. Without either, the stream was cut off.",
-            }
-        }
-    return content
-
-
-def _inference(endpoint: Endpoint) -> dict[str, Any]:
-    task = endpoint.task
-    assert task is not None
-    operation: dict[str, Any] = {
-        **_begun(endpoint),
-        "parameters": [
-            {
-                "name": "model",
-                "in": "path",
-                "required": True,
-                "description": "One of GET /v1/models.",
-                "schema": {"type": "string"},
-            }
-        ],
-        "requestBody": {
-            "required": True,
-            "content": {
-                JSON: {
-                    "schema": {"$ref": REFERENCE.format(name=task.takes.__name__)},
-                    "example": said(task.example),
-                }
-            },
-        },
-        "responses": {
-            "200": {
-                "description": "The model's answer. Its usage event is durable.",
-                "headers": _TIMING,
-                "content": _content(task),
-            },
-            "202": _TAKEN,
-        },
-    }
-    _settle(operation, endpoint)
-    return operation
 
 
 def _types(endpoints: Sequence[Endpoint]) -> Sequence[Any]:

@@ -50,7 +50,6 @@ _INFERENCE: Final = (
     errors.InvalidParameter,
     errors.BudgetExhausted,
     errors.NotInPlan,
-    errors.NotInScope,
     errors.UnknownModel,
     errors.UnknownTask,
     errors.StillRunning,
@@ -117,6 +116,8 @@ def refused(endpoint: Endpoint, operation: Mapping[str, Any]) -> set[type[EdgeEr
     """The errors that an operation may answer with."""
     found: set[type[EdgeError]] = {*_ALWAYS, *endpoint.raises}
     found.update(_BY_PERSPECTIVE.get(endpoint.perspective, ()))
+    if endpoint.perspective is Perspective.APPLICATION and not endpoint.any_scope:
+        found.add(errors.NotInScope)
     if endpoint.dialect is not None:
         found.add(errors.Unsupported)
     if endpoint.asks is not None:

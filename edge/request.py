@@ -7,6 +7,7 @@ import msgspec
 from litestar.types import Empty
 
 from edge.asgi import read_body
+from edge.auth import Caller
 from edge.input import decode
 
 
@@ -18,7 +19,9 @@ class Request(litestar.Request[Any, Any, Any]):
         if self._body is Empty:
             limit = self.route_handler.resolve_request_max_body_size()
             assert limit is not None
-            self._body = await read_body(self.scope, self.receive, limit)
+            caller: Caller | None = self.scope.get("auth")  # by the guard, which was here before
+            account_id = caller.account.id if caller else None
+            self._body = await read_body(self.scope, self.receive, limit, account_id)
         return self._body
 
     async def json(self) -> Any:  # noqa: ANN401 - any JSON

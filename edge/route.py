@@ -16,7 +16,13 @@ from edge.called import Called, called
 from edge.catalogue import Catalogue
 from edge.dialect import Dialect
 from edge.endpoint import Endpoint, Perspective
-from edge.errors import EdgeError, InvalidParameter, MethodNotAllowed, UnknownTask
+from edge.errors import (
+    EdgeError,
+    InvalidParameter,
+    MethodNotAllowed,
+    NotMetered,
+    UnknownTask,
+)
 from edge.execution import Call, Execution
 from edge.failures import UNKNOWN, Failures
 from edge.idempotency import Idempotency
@@ -86,7 +92,7 @@ class InferenceRoute:
         try:
             if target.model:
                 translator = self._require(caller, target)
-            body = await read_body(scope, receive, self._max_body_bytes)
+            body = await read_body(scope, receive, self._max_body_bytes, caller.account.id)
             asked = dialect.read(body)
             if not target.model:
                 target = asked.target
@@ -182,8 +188,8 @@ class InferenceRoute:
             return Answer(begun, [(b"idempotent-replayed", b"true")])
         try:
             answer = await self._execution.whole(call, request_id, metered_as=begun.request_id)
-        except BaseException:
-            await begun.release()
+        except BaseException as error:
+            await begun.release(voided=isinstance(error, NotMetered))
             raise
         await begun.complete(answer.body)
         return answer

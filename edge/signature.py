@@ -26,19 +26,8 @@ def verify(body: bytes, header: str | None, secrets: Sequence[str], *, now: floa
     Source: Stripe's manual verification, scheme v1. Not its package's `construct_event`,
     which raises TypeError on a header that is not ASCII and takes any future time.
     """
-    if not header:
-        raise BadSignature("the Stripe-Signature header is missing")
-    pairs = [part.strip().partition("=")[::2] for part in header.split(",")]
-    times = [value for key, value in pairs if key == "t"]
-    given = [value.encode() for key, value in pairs if key == "v1"]
-    if len(times) != 1 or not (times[0].isascii() and times[0].isdigit()) or not given:
-        raise BadSignature("Stripe-Signature needs one t=<Unix seconds> and a v1=<hex>")
-    # before the body is hashed: this costs nothing
-    if len(times[0]) > 12 or abs(now - int(times[0])) > TOLERANCE_S:  # noqa: PLR2004 - year 33658
-        raise BadSignature("the signature is from another time: over five minutes off")
-    if len(given) > MOST_SIGNATURES:
-        raise BadSignature(f"Stripe-Signature has more than {MOST_SIGNATURES} v1=<hex>")
-    signed = times[0].encode() + b"." + body
+    time, given = read_header(header, now=now)
+    signed = time + b"." + body
     expected = [
         hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest().encode() for secret in secrets
     ]
@@ -46,3 +35,23 @@ def verify(body: bytes, header: str | None, secrets: Sequence[str], *, now: floa
     fits = [hmac.compare_digest(one, other) for one in expected for other in given]
     if not any(fits):
         raise BadSignature("no signing secret of this endpoint fits the signature")
+
+
+def read_header(header: str | None, *, now: float) -> tuple[bytes, Sequence[bytes]]:
+    """The time in a ``Stripe-Signature``, and its signatures; a body is not needed for it.
+
+    Raises:
+        BadSignature: as `verify`, for all that can be seen without the body.
+    """
+    if not header:
+        raise BadSignature("the Stripe-Signature header is missing")
+    pairs = [part.strip().partition("=")[::2] for part in header.split(",")]
+    times = [value for key, value in pairs if key == "t"]
+    given = [value.encode() for key, value in pairs if key == "v1"]
+    if len(times) != 1 or not (times[0].isascii() and times[0].isdigit()) or not given:
+        raise BadSignature("Stripe-Signature needs one t=<Unix seconds> and a v1=<hex>")
+    if len(times[0]) > 12 or abs(now - int(times[0])) > TOLERANCE_S:  # noqa: PLR2004 - year 33658
+        raise BadSignature("the signature is from another time: over five minutes off")
+    if len(given) > MOST_SIGNATURES:
+        raise BadSignature(f"Stripe-Signature has more than {MOST_SIGNATURES} v1=<hex>")
+    return times[0].encode(), given

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from edge.errors import InvalidInput, RefusedByModel, WorkerFailed
 from edge.input import invalid
-from edge.workers import Workers, require_shape
+from edge.workers import Left, Workers, require_shape
 from events.inference import Answered, Ask
 from events.tasks import Task, translation
 from events.tasks.translated import TRANSLATED, Translated
@@ -57,10 +57,12 @@ async def ask_translated(
     value: Any,  # noqa: ANN401 - the task's input
     *,
     model: str,
+    left: Left | None = None,
 ) -> tuple[Answered, Any, float]:
     """Ask a model in its language, and answer in the caller's; raises as `Workers.ask`.
 
-    All is asked with the request's own id, priority and deadline.
+    All is asked with the request's own id, priority and deadline. `left` is told of what the
+    model used, with what was translated until then; of nothing before the model is asked.
 
     Returns:
         The answer, with what was translated among its quantities; its result as the task's
@@ -72,6 +74,14 @@ async def ask_translated(
         WorkerFailed: the answer could not be translated back.
     """
     step = _Step(workers, translator, ask)
+
+    def with_translated(used: Quantities) -> Quantities:
+        return replace(used, translated_characters=step.characters)
+
+    def leave(used: Quantities) -> None:
+        if left is not None:
+            left(with_translated(used))
+
     passes = TRANSLATED[task.name]
     try:
         brought = await step.translate(passes.brings(value))
@@ -79,15 +89,19 @@ async def ask_translated(
         message = f"the translator {translator.model!r} refuses: {error.message}"
         raise RefusedByModel(message, status=error.status, code=error.code, param=None) from error
     asked = _asked(task, passes, value, brought)
-    answered = await workers.ask(model, task.name, replace(ask, input=task.encode(asked)))
+    wanted = replace(ask, input=task.encode(asked))
+    answered = await workers.ask(model, task.name, wanted, left=leave if left else None)
     result = require_shape(task.decode_result, answered.result, model, task.name, "an answer")
     try:
         said = await step.translate(passes.says(result), back=True)
+    except asyncio.CancelledError:
+        leave(answered.quantities)
+        raise
     except RefusedByModel as error:
         message = f"the answer cannot be translated into {translator.theirs!r}: {error.message}"
         raise WorkerFailed(message) from error
     given = passes.gives(value, asked, result, said)
-    quantities = replace(answered.quantities, translated_characters=step.characters)
+    quantities = with_translated(answered.quantities)
     translated = replace(answered, result=task.encode(given), quantities=quantities)
     return translated, given, step.took_ms
 

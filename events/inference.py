@@ -2,8 +2,8 @@
 
 A stream is a request that is answered by `Chunk` after `Chunk`, and by one `Ended`. Each
 chunk is published with a subject to reply to, at which the edge says how far its caller
-has read (`encode_read`): a worker stays at most `WINDOW` chunks ahead of that, so that a
-slow reader slows its own stream and fills nobody's memory. An edge whose caller is gone
+has read (`encode_read`): a worker that is `WINDOW` chunks ahead of that makes no more, so that
+a slow reader slows its own stream and fills nobody's memory. An edge whose caller is gone
 publishes to `cancel_subject`, which every worker hears.
 
 Envelopes are MessagePack arrays and carry the task's input and result as the JSON
@@ -27,7 +27,7 @@ HEARTBEAT_S: Final = 1.0  # a worker speaks of each request that it holds this o
 SILENCE_S: Final = 4.0  # three heartbeats missed and some slack: the worker is gone
 
 CANCELS: Final = "cancel.*"
-WINDOW: Final = 64  # chunks that a worker may be ahead of a stream's reader
+WINDOW: Final = 64  # chunks ahead of a stream's reader, at which a worker makes no more
 
 
 class Ask(Struct, frozen=True, array_like=True):

@@ -81,8 +81,9 @@ class Claimed(Struct, frozen=True, kw_only=True, tag="claimed"):
     """Somebody runs it, or has tried to."""
 
     request_id: UUID  # what it is metered under, whoever goes on with it
-    running: bool  # False: given back, and nothing is billed under that id
+    running: bool  # False: given back
     lost: int = 0  # how often whoever ran it was not heard of again
+    doubtful: bool = False  # whether something may be billed under that id
 
 
 class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
@@ -94,7 +95,7 @@ class Finished(Struct, frozen=True, kw_only=True, tag="finished"):
     http_code: int
     content: bytes = b""  # the answer, as a synchronous request would have got it
     error_detail: str = ""
-    request_id: UUID | None = None  # what it was metered under; None: it is not billed
+    request_id: UUID | None = None  # what it was, or may be, billed under; None: it is not
     finished_on: datetime
 
 

@@ -138,7 +138,7 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
     jobs_stream = _stream(JOBS, jobs.SUBJECTS, max_bytes=sizes.jobs_bytes, max_age_s=0)
     jobs_stream.retention = RetentionPolicy.WORK_QUEUE  # what is acknowledged is gone
     jobs_stream.max_msgs_per_subject = 1
-    # full, it lets no job begin, so that there is room for the results of those that have
+    # nearly full, no job begins, so that there is room for the results of those that have
     results_stream = _stream(
         RESULTS,
         jobs.RESULTS_SUBJECTS,
@@ -146,9 +146,12 @@ def configs(sizes: Sizes) -> Sequence[StreamConfig]:
         max_age_s=jobs.KEPT_S,
     )
     results_stream.max_msgs_per_subject = 1
+    # a day longer than is tried to post them
     completions_stream = _stream(
-        COMPLETIONS, jobs.COMPLETIONS_SUBJECTS, max_bytes=128 * MIB, max_age_s=30 * DAY_S
+        COMPLETIONS, jobs.COMPLETIONS_SUBJECTS, max_bytes=128 * MIB, max_age_s=4 * DAY_S
     )
+    # who is told is told of results that are there: better one is not told than all wait
+    completions_stream.discard = DiscardPolicy.OLD
     return (
         usage_stream,
         stripe_stream,

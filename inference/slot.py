@@ -33,7 +33,9 @@ class Slot(Struct, eq=False):
     @property
     def paused(self) -> bool:
         """Whether its reader is so far behind that it has to wait."""
-        return self.chunks + self.rows - self.read > WINDOW  # a step may make one for each text
+        # not before a step that would make it so: of many texts it makes many, and the reader
+        # says only now and then how far it is
+        return self.chunks - self.read >= WINDOW
 
     def stall(self) -> None:
         """Wait for memory; what was only read can be read again, and leaves room meanwhile."""

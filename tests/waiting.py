@@ -2,7 +2,9 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 # how long a test waits for what should come in milliseconds before it calls it missing:
 # a shared machine can stand still for a minute
@@ -21,3 +23,19 @@ async def until(
             if found:
                 return
             await asyncio.sleep(0.02)
+
+
+@contextmanager
+def ending(within_s: float = PATIENCE_S) -> Iterator[None]:
+    """End what would run for ever without an await, as a regular expression may."""
+
+    def end(*_: object) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, end)
+    signal.setitimer(signal.ITIMER_REAL, within_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -98,7 +98,7 @@ class Pages:
         return {
             **self._entry(endpoint),
             "group": group_of(endpoint),
-            "caller": CALLERS[endpoint.perspective],
+            "caller": _caller(endpoint),
             "parameters": [
                 (
                     one["in"],
@@ -171,6 +171,15 @@ class Pages:
             "path": _plain(endpoint.path),
             "description": endpoint.description,
         }
+
+
+def _caller(endpoint: Endpoint) -> str:
+    """Who may call an endpoint."""
+    if endpoint.perspective is not Perspective.APPLICATION or endpoint.any_scope:
+        return CALLERS[endpoint.perspective]
+    if endpoint.asks is not None:
+        return f"{CALLERS[endpoint.perspective]} If the key has a scope: within that."
+    return "Whoever has an API key without a scope, for the account of the key."
 
 
 def _before(place: Place, variables: Sequence[Variable]) -> Sequence[Variable]:

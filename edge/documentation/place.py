@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from msgspec import Struct
 
 from edge.catalogue import Catalogue
+from edge.found import base_url
 from edge.settings import Settings
 
 
@@ -28,5 +29,4 @@ async def read_place(
     for state in sorted(catalogue.states(), key=lambda state: not state.workers):
         for task in state.model.tasks:
             models.setdefault(task, state.model.name)
-    here = f"{request.url.scheme}://{request.url.netloc}{settings.root_path}"
-    return Place((settings.public_url or here).rstrip("/"), models)
+    return Place(base_url(request.scope, settings), models)

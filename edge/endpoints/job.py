@@ -39,6 +39,7 @@ endpoint = route(
     "an empty body.",
     perspective=Application,
     services={API},
+    any_scope=True,  # its id is known to whoever asked, and cannot be guessed
     also={202: "There is no result yet."},
     raises={BrokerAway, UnknownJob},
 )

@@ -36,5 +36,6 @@ endpoint = route(
     "resets. What other edges hold in readiness counts as used; money is in billionths.",
     perspective=Application,
     services={API},
+    any_scope=True,
     raises={BrokerAway},
 )

@@ -11,7 +11,14 @@ from msgspec import Struct
 from edge.asgi import Answer, header
 from edge.auth import Caller
 from edge.dialect import Asked
-from edge.errors import BodyTooLarge, InvalidParameter, LedgerAway, NoWebhook
+from edge.errors import (
+    BodyTooLarge,
+    InvalidParameter,
+    JobsFull,
+    LedgerAway,
+    NoWebhook,
+    TooManyJobs,
+)
 from edge.idempotency import Idempotency
 from edge.jobs.store import JobStore
 from edge.jobs.taken import result_url, taken, told_url
@@ -25,6 +32,8 @@ from ledger.errors import LedgerUnavailable
 
 PREFERRED: Final = (b"preference-applied", b"respond-async")
 WEBHOOK: Final = "Webhook-Url"
+
+_REFUSALS: Final = (TooManyJobs, JobsFull, BodyTooLarge)  # after them there is no job
 
 _ASYNC: Final = re.compile(r"(^|,)\s*respond-async\s*(,|;|$)", re.IGNORECASE)
 
@@ -67,7 +76,8 @@ class Intake:
             InvalidParameter: it cannot be a job, or its webhook is not taken; answered 400.
             NoWebhook: answered 409.
             BodyTooLarge, TooManyJobs, JobsFull, BrokerAway, LedgerAway: answered 413, 429
-                and 503; it will not run.
+                and 503; it will not run. But with an Idempotency-Key and BrokerAway it may,
+                and a repeat says so.
             IdempotencyKeyReused, StillRunning: of an Idempotency-Key.
         """
         if waiting.asked.stream:
@@ -92,13 +102,16 @@ class Intake:
             return taken(begun.decode(), [*headers, (b"idempotent-replayed", b"true")])
         try:
             if begun.request_id == job.id:
-                await self._store.put(job)
-            else:  # an edge that died has perhaps put it there
+                await self._store.put(job, keyed=True)
+            else:  # the first attempt has perhaps put it there
                 job = self._job(waiting, scope, begun.request_id, webhook)
                 if not await self._store.is_known(job):
-                    await self._store.put(job)
-        except BaseException:
+                    await self._store.put(job, keyed=True)
+        except _REFUSALS:
             await begun.release()
+            raise
+        except BaseException:
+            await begun.suspend()
             raise
         url = result_url(scope, self._settings, job.id)
         await begun.complete(url.encode())

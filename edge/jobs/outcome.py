@@ -20,7 +20,7 @@ class JobResult(Struct, frozen=True, kw_only=True):
     http_code: int  # what a synchronous request would have got
     error_detail: str  # empty where `http_code` is 200
     content: str  # JSON: the task's result; empty where `http_code` is not 200
-    request_id: UUID | None  # what it was metered under; null: it is not billed
+    request_id: UUID | None  # what it was, or may be, billed under; null: it is not billed
 
 
 _LATER: Final = frozenset({429, 503})  # worth another attempt
@@ -46,26 +46,28 @@ def answered(job: Job, content: bytes, request_id: UUID) -> Finished:
     )
 
 
-def failed(job: Job, error: EdgeError) -> Finished:
-    """The result of one that was not."""
+def failed(job: Job, error: EdgeError, billed_as: UUID | None) -> Finished:
+    """The result of one that was not; under `billed_as` it may have been metered."""
     return Finished(
         model=job.model,
         task=job.task,
         body=job.body,
         http_code=error.status,
         error_detail=f"{error.code}: {error.message}",
+        request_id=billed_as,
         finished_on=datetime.now(UTC),
     )
 
 
-def cancelled(job: OpenJob, body: bytes) -> Finished:
-    """The result of one that its caller did not want any more."""
+def cancelled(job: OpenJob, body: bytes, billed_as: UUID | None) -> Finished:
+    """The result of one that its caller did not want any more; `billed_as` as in `failed`."""
     return Finished(
         model=job.model,
         task=job.task,
         body=body,
         http_code=JobCancelled.status,
-        error_detail=f"{JobCancelled.code}: it was cancelled before it ran; it is not billed",
+        error_detail=f"{JobCancelled.code}: it was cancelled before it ran",
+        request_id=billed_as,
         finished_on=datetime.now(UTC),
     )
 

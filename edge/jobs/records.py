@@ -1,5 +1,7 @@
 """What the broker has of jobs: those that wait, and the last word on each."""
 
+import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 from uuid import UUID
@@ -17,6 +19,8 @@ from events.jobs import Job, OpenJob, State
 from events.streams import JOBS, RESULTS
 
 ASK_S: Final = 2.0
+ROOM_S: Final = 1.0  # for how long it is good enough to know how full RESULTS is
+ENOUGH: Final = 0.9  # of RESULTS: the rest is for the answers of jobs that run
 
 
 class Records:
@@ -30,6 +34,8 @@ class Records:
     def __init__(self, connection: Client, direct: Direct) -> None:
         self._connection = connection
         self._direct = direct
+        self._has_room = False
+        self._looked_at = -math.inf  # by the monotonic clock
 
     async def add(self, job: Job) -> None:
         """Have a job wait, if it does not yet; raises as `write_entry`."""
@@ -62,7 +68,7 @@ class Records:
         """
         matching = jobs.filter_by(account_id, job_id)
         try:
-            answer = await self._ask("STREAM.INFO", {"subjects_filter": matching})
+            answer = await self._ask(f"STREAM.INFO.{JOBS}", {"subjects_filter": matching})
         except NotWritten as error:
             raise away() from error
         return jobs.read_subjects(list(answer.state.subjects or ()))
@@ -73,12 +79,26 @@ class Records:
         Raises:
             NotWritten: it is not known to be gone.
         """
-        await self._ask("STREAM.PURGE", {"filter": job.subject})
+        await self._ask(f"STREAM.PURGE.{JOBS}", {"filter": job.subject})
+
+    async def has_room(self) -> bool:
+        """Whether another job may begin: there will be room for its result.
+
+        Raises:
+            NotWritten: nobody knows.
+        """
+        now = time.monotonic()
+        if now - self._looked_at > ROOM_S:
+            answer = await self._ask(f"STREAM.INFO.{RESULTS}", {})
+            most = answer.config.max_bytes
+            self._has_room = most < 0 or answer.state.bytes <= ENOUGH * most
+            self._looked_at = now
+        return self._has_room
 
     async def _ask(self, question: str, about: Mapping[str, str]) -> "_Answer":
         try:
             reply = await self._connection.request(
-                f"$JS.API.{question}.{JOBS}", msgspec.json.encode(about), timeout=ASK_S
+                f"$JS.API.{question}", msgspec.json.encode(about), timeout=ASK_S
             )
             answer = msgspec.json.decode(reply.data, type=_Answer)
         except (nats.errors.Error, OSError, TimeoutError, msgspec.DecodeError) as error:
@@ -88,12 +108,18 @@ class Records:
         return answer
 
 
-class _Subjects(Struct, frozen=True):
+class _Kept(Struct, frozen=True):
     subjects: dict[str, int] | None = None
+    bytes: int = 0
+
+
+class _Config(Struct, frozen=True):
+    max_bytes: int = -1  # none
 
 
 class _Answer(Struct):
-    state: _Subjects = _Subjects()
+    state: _Kept = _Kept()
+    config: _Config = _Config()
     error: dict[str, object] | None = None
 
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
 
@@ -15,15 +16,23 @@ from nats.aio.msg import Msg
 
 from edge import metrics
 from edge.entry import NotWritten
-from edge.errors import BadReply, EdgeError, Internal, JobExpired, JobLost, WorkerGone
+from edge.errors import (
+    BadReply,
+    EdgeError,
+    Internal,
+    JobExpired,
+    JobLost,
+    NotMetered,
+    WorkerGone,
+)
 from edge.jobs.claim import Claim, begin
 from edge.jobs.outcome import answered, failed, is_hopeful
 from edge.jobs.places import Places
-from edge.jobs.records import Records
+from edge.jobs.records import ROOM_S, Records
 from events import jobs
 from events.ids import new_id
 from events.jobs import Finished, Job, Lane
-from events.pull import Pull
+from events.pull import Pull, give_back
 from events.streams import COMPLETIONS, JOBS, job_lane
 
 log = structlog.get_logger()
@@ -37,6 +46,7 @@ ALIVE_S: Final = jobs.SILENCE_S / 4
 MOST_LOST: Final = 5  # times: a job that kills whoever runs it does not go round for ever
 LONGEST_S: Final = 60.0  # between two attempts
 STATE_S: Final = 5.0
+ANNOUNCE_S: Final = 3_600.0
 
 
 class Runner:
@@ -93,6 +103,9 @@ class Runner:
         One that waits for long stays in hand, so that jobs of others are found behind it.
         """
         async for messages in pull.batches():
+            if self._stopping.is_set():  # nobody would cancel what begins now
+                await give_back(messages)
+                continue
             for message in messages:
                 if self._places.waiting(jobs.account_of(message.subject)) >= self._at_once:
                     await _answer(message, PASSED_S)
@@ -108,24 +121,30 @@ class Runner:
                         await begun.wait()
 
     async def _handle(self, message: Msg, begun: asyncio.Event, alive: asyncio.Task[None]) -> None:
-        """See one job through; whatever happens, its message is settled.
+        """See one job through, and answer its message where it is known what became of it.
+
+        Where it is not, the message is left alone: somebody else may have the job by now, and
+        what says "again" of an earlier delivery would take it away from them. The broker
+        hands it out again by itself once nobody says any more that it is in good hands.
 
         Args:
             message: The job's.
             begun: Set as soon as the next one may be taken.
             alive: What keeps it from being handed out again; ended with it.
         """
-        delay_s: float | None = 1.0
         try:
             job = jobs.decode(message.data)
             async with self._places.one(str(job.account_id), job.priority):
                 begun.set()
+                await self._until_room(job)
                 delay_s = await self._settle(job)
+            await _answer(message, delay_s)
         except msgspec.DecodeError as error:
             log.error("job_unreadable", subject=message.subject, error=str(error))
-            delay_s = LONGEST_S  # a newer edge may have put it there
+            await _answer(message, LONGEST_S)  # a newer edge may have put it there
         except asyncio.CancelledError:
-            delay_s = 0.0
+            if not begun.is_set():
+                await _answer(message, 0.0)
         except (NotWritten, EdgeError, nats.errors.Error, OSError, TimeoutError) as error:
             log.warning("job_not_settled", subject=message.subject, error=repr(error))
         except Exception:
@@ -133,7 +152,18 @@ class Runner:
         finally:
             begun.set()
             alive.cancel()
-            await _answer(message, delay_s)
+
+    async def _until_room(self, job: Job) -> None:
+        """Wait until a result can be kept: whoever answers without that is not paid.
+
+        The job stays in hand, and its place taken, so that no other is taken in vain.
+        """
+        is_told = False
+        while not await self._records.has_room():
+            if not is_told:
+                log.error("results_full", job_id=str(job.id))
+                is_told = True
+            await asyncio.sleep(ROOM_S)
 
     async def _settle(self, job: Job) -> float | None:
         """Bring a job on.
@@ -142,6 +172,7 @@ class Runner:
             After how many seconds it is to be tried again; None: it is finished.
 
         Raises:
+            Overtaken: somebody else goes on with it.
             NotWritten, EdgeError: it is not known what became of it; it goes on as it was.
         """
         claim = await begin(self._records, job)
@@ -153,16 +184,22 @@ class Runner:
             try:
                 content = await self._attempt(claim)
             except asyncio.CancelledError:
-                await claim.release()
-                raise
+                await claim.drop()
+                return 0.0
             except EdgeError as found:
                 error = found
                 wait_s = _wait_s(error, job)
                 if wait_s is not None:
-                    await claim.release(lost=isinstance(error, WorkerGone))
+                    lost, voided = isinstance(error, WorkerGone), isinstance(error, NotMetered)
+                    await claim.release(lost=lost, voided=voided)
                     log.info("job_waits", job_id=str(job.id), code=error.code, wait_s=wait_s)
                     return wait_s
-        result = failed(job, error) if error else answered(job, content, claim.request_id)
+        if error is None:
+            result = answered(job, content, claim.request_id)
+        else:
+            # nobody knows how far it was when something broke
+            is_unknown = isinstance(error, Internal)
+            result = failed(job, error, claim.request_id if is_unknown else claim.billed_as)
         result = await _finish(claim, result)
         await self._announce(job, result)
         metrics.JOBS.labels(result.http_code).inc()
@@ -170,7 +207,7 @@ class Runner:
 
     async def _attempt(self, claim: Claim) -> bytes:
         """Run a job; under an id of its own, unless somebody may have metered it before."""
-        request_id = new_id() if claim.lost else claim.request_id
+        request_id = new_id() if claim.billed_as else claim.request_id
         try:
             return await self._run(claim.job, request_id, claim.request_id)
         except EdgeError:
@@ -180,25 +217,34 @@ class Runner:
             raise Internal("something broke; quote the request id to us") from error
 
     async def _announce(self, job: Job, result: Finished) -> None:
-        """State that a job is finished, if its caller wants to be told; repeats are one."""
+        """State that a job is finished, if its caller wants to be told; repeats are one.
+
+        What cannot be stated for an hour is not: a job that stays in the queue for longer than
+        its result is kept would run again.
+        """
         if not job.webhook:
             return
         event = jobs.finished_event(job, result)
-        await self._connection.jetstream().publish(
-            event.subject,
-            jobs.encode_event(event),
-            timeout=STATE_S,
-            stream=COMPLETIONS,
-            headers={"Nats-Msg-Id": str(job.id), jobs.WEBHOOK: job.webhook},
-        )
+        try:
+            await self._connection.jetstream().publish(
+                event.subject,
+                jobs.encode_event(event),
+                timeout=STATE_S,
+                stream=COMPLETIONS,
+                headers={"Nats-Msg-Id": str(job.id), jobs.WEBHOOK: job.webhook},
+            )
+        except (nats.errors.Error, OSError, TimeoutError) as error:
+            if (datetime.now(UTC) - result.finished_on).total_seconds() < ANNOUNCE_S:
+                raise
+            log.error("job_not_announced", job_id=str(job.id), error=repr(error))
 
 
 def _hopeless(claim: Claim) -> EdgeError | None:
     """Why a job is not tried at all, or not again."""
     if claim.lost >= MOST_LOST:
-        return JobLost(f"it was lost {claim.lost} times with whoever ran it; it is not billed")
+        return JobLost(f"it was lost {claim.lost} times with whoever ran it")
     if time.time() > claim.job.run_until:
-        return JobExpired("it waited too long for its turn; it is not billed, ask again")
+        return JobExpired("it waited too long for its turn; ask again")
     return None
 
 
@@ -216,7 +262,7 @@ async def _finish(claim: Claim, result: Finished) -> Finished:
     except nats.errors.MaxPayloadError:
         # it is billed: the model has done its work, and would do it again for nothing
         error = BadReply("the answer is larger than can be kept; send less at a time")
-        result = failed(claim.job, error)
+        result = failed(claim.job, error, claim.request_id)
         await claim.finish(result)
     return result
 

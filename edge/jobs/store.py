@@ -67,12 +67,18 @@ class JobStore:
         self._doubtful: set[Job] = set()  # whose callers were told that they are not there
         self._doubt = asyncio.Event()
 
-    async def put(self, job: Job) -> None:
+    async def put(self, job: Job, *, keyed: bool = False) -> None:
         """Return once a job waits durably.
+
+        Args:
+            job: Is to wait.
+            keyed: Whether a repeat of the request is about this job: then it is not cancelled
+                where it is not known to wait.
 
         Raises:
             TooManyJobs: answered 429.
-            JobsFull, BrokerAway: answered 503; it will not run.
+            JobsFull: answered 503; it will not run.
+            BrokerAway: answered 503; it will not run, unless `keyed`.
             BodyTooLarge: answered 413.
         """
         count = await self._count(job.account_id)
@@ -86,11 +92,11 @@ class JobStore:
         count.size += len(job.body)
         self._putting[job.id] = job
         try:
-            await self._put(job)
+            await self._put(job, keyed=keyed)
         finally:
-            del self._putting[job.id]
+            self._putting.pop(job.id, None)  # a repeat may have been put beside it
 
-    async def _put(self, job: Job) -> None:
+    async def _put(self, job: Job, *, keyed: bool) -> None:
         until = time.monotonic() + self._patience_s
         while True:
             try:
@@ -106,6 +112,9 @@ class JobStore:
                 raise BodyTooLarge(message) from error
             except NotWritten as error:
                 if time.monotonic() > until:
+                    if keyed:
+                        message = "the job may be stored, or not: try again with the same key"
+                        raise BrokerAway(message, retry_after_s=1) from error
                     self._doubtful.add(job)
                     self._doubt.set()
                     message = "the job could not be stored and will not run; try again"
@@ -132,7 +141,7 @@ class JobStore:
                 self._doubt.clear()
 
     async def is_known(self, job: Job) -> bool:
-        """Whether a job waits, runs or is finished."""
+        """Whether a job waits, runs or is finished, were it by its caller's cancelling it."""
         waiting = await self._records.waiting(job.account_id, job.id)
         state, _ = await self._records.state(job.account_id, job.id)
         return bool(waiting) or state is not None
@@ -213,8 +222,10 @@ class JobStore:
         if not isinstance(state, Finished) or state.http_code != JobCancelled.status:
             if isinstance(state, Finished) or (state is not None and state.running):
                 raise _begun(job.id)
+            billed_as = state.request_id if state is not None and state.doubtful else None
+            result = cancelled(job, body, billed_as)
             try:
-                await self._records.write(account_id, job.id, cancelled(job, body), sequence)
+                await self._records.write(account_id, job.id, result, sequence)
             except Overtaken as error:
                 raise _begun(job.id) from error
         await self._records.drop(job)

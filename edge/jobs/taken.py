@@ -1,18 +1,15 @@
 """What the caller of an asynchronous request is told: where its result will be."""
 
-import re
 from collections.abc import Sequence
-from typing import Final
 from uuid import UUID
 
 import msgspec
 from litestar.types import Scope
 from msgspec import Struct
 
-from edge.asgi import Answer, header
+from edge.asgi import Answer
+from edge.found import base_url
 from edge.settings import Settings
-
-_HOST: Final = re.compile(r"^[\w.-]+(:\d{1,5})?$|^\[[0-9a-fA-F:.]+\](:\d{1,5})?$", re.ASCII)
 
 
 class Taken(Struct, frozen=True):
@@ -38,16 +35,5 @@ def told_url(settings: Settings, job_id: UUID) -> str:
 
 
 def result_url(scope: Scope, settings: Settings, job_id: UUID) -> str:
-    """Where a job's result will be, as its caller can reach it.
-
-    That is below `public_url`, where it is set: it must be where a proxy speaks TLS. Else it
-    is where the caller says that it has found us: nobody else gets to see that.
-    """
-    base = settings.public_url.rstrip("/")
-    if not base:
-        host = header(scope, b"host") or ""
-        if not _HOST.match(host):
-            server = scope["server"] or ("localhost", None)
-            host = server[0] if server[1] is None else f"{server[0]}:{server[1]}"
-        base = f"{scope['scheme']}://{host}{settings.root_path.rstrip('/')}"
-    return f"{base}/v1/jobs/{job_id}"
+    """Where a job's result will be, as its caller can reach it."""
+    return f"{base_url(scope, settings)}/v1/jobs/{job_id}"

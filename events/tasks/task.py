@@ -69,6 +69,25 @@ def most_read(texts: Sequence[str | Sequence[int]]) -> Quantities:
     )
 
 
+def read_spelled(
+    texts: Sequence[str | Sequence[int]], spelled: Sequence[str], *, input_tokens: int
+) -> Quantities:
+    """What reading texts, or tokens, is billed by: never more than `most_read` of them.
+
+    Args:
+        texts: As the caller sent them.
+        spelled: The same, all as text: a vocabulary may have tokens that are longer than
+            `TOKEN_CHARACTERS`, or of two words.
+        input_tokens: As `read_texts`.
+    """
+    read, most = read_texts(spelled, input_tokens=input_tokens), most_read(texts)
+    return replace(
+        read,
+        input_words=min(read.input_words, most.input_words),
+        input_characters=min(read.input_characters, most.input_characters),
+    )
+
+
 class TaskInput(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of every task's input: unknown fields are refused by name.
 

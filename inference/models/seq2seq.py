@@ -23,8 +23,9 @@ from transformers import AutoModelForSeq2SeqLM
 from transformers.utils.logging import disable_progress_bar
 
 #: What such models translate at a time, and what stands between two of them: they were taught
-#: sentences, and of several they leave some out.
-_BETWEEN: Final = re.compile(r"((?<=[.!?…])\s+|\s*\n\s*|^\s+|\s+$)")
+#: sentences, and of several they leave some out. No run of spaces is begun anew at each of them,
+#: which would take the square of its length.
+_BETWEEN: Final = re.compile(r"((?<=[.!?…])\s+|(?<!\s)\s*\n\s*|^\s+|(?<!\s)\s+$)")
 LONGER: Final = 2  # times as many tokens as a sentence are the most that is written for it,
 AT_LEAST: Final = 32  # and so many more
 
@@ -153,9 +154,12 @@ class Seq2Seq:
         for place, tokens in enumerate(read.tokens):
             if tokens:
                 said[2 * place] = self._sentence(tokens, read.target)
+        # each sentence is framed, and a budget's hold has one frame for all of them
+        held = read_texts([read.text]).input_tokens
+        seen = min(sum(map(len, read.tokens)), held)
         return Answer(
             TranslationResult(translation_text="".join(said)),
-            read_texts([read.text], input_tokens=sum(map(len, read.tokens))),
+            read_texts([read.text], input_tokens=seen),
         )
 
     def _sentence(self, tokens: Sequence[int], target: int) -> str:

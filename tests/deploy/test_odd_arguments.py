@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from deploy import cli
+from deploy import cli, serve
 
 NOTHING = {"TOLLGATE_HOME": "/nowhere", "TOLLGATE_DATABASE_URL": "postgresql://x@127.0.0.1:1/x"}
 ODD = (
@@ -73,7 +73,8 @@ def test_what_is_odd_gets_a_clear_line(
 ) -> None:
     for name, value in {**NOTHING, "TOLLGATE_NATS_URL": nats_url}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(cli, "configure_logging", lambda _: None)
+    for module in (cli, serve):  # logs would go to this test's stderr for ever
+        monkeypatch.setattr(module, "configure_logging", lambda _: None)
     for turn, odd in enumerate((*ODD, *odd_files)):
         arguments = odd_call(COMMANDS[path], odd, turn)
         monkeypatch.setattr(sys, "argv", ["tollgate", *path, *arguments])

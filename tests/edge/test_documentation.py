@@ -131,6 +131,15 @@ async def test_a_page_names_a_model_that_runs_and_the_address_that_was_asked(edg
     assert "an%2Fecho" in first
 
 
+@pytest.mark.parametrize("host", ["x:99999999", "x:65536", "x:-1", "[", "[::1"])
+async def test_a_host_that_is_none_is_not_in_a_page(edge: Edge, host: str) -> None:
+    async with edge.client() as client:
+        page = await client.get("/docs/echo", headers={"Host": host})
+
+    assert page.status_code == 200
+    assert f"export TOLLGATE_URL=http://127.0.0.1:{edge.port}\n" in page.text
+
+
 async def test_what_a_caller_says_is_text_and_no_markup(edge: Edge) -> None:
     async with edge.client() as client:
         page = await client.get("/docs/echo", headers={"Host": "a';<script>"})

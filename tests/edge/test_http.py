@@ -216,6 +216,9 @@ async def test_what_two_servers_may_read_differently_is_refused(
         "a method of nobody's": b"STEAL / HTTP/1.1\r\nHost: x\r\n\r\n",
         "a bare LF": b"GET /v1/models HTTP/1.1\nHost: x\n\n",
         "a tunnel": b"CONNECT example.com:443 HTTP/1.1\r\nHost: x\r\n\r\n",
+        "chunks of HTTP/1.0": posting(
+            good, b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"
+        ).replace(b"/1.1", b"/1.0"),
         "a chunk of no size": posting(good, b"Transfer-Encoding: chunked", body=b"x\r\n"),
         "a chunk that is longer": posting(
             good, b"Transfer-Encoding: chunked", body=b"1\r\nxx\r\n0\r\n\r\n"

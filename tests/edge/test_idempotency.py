@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from uuid import uuid4
+from collections import Counter
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
@@ -11,12 +12,13 @@ from nats.aio.msg import Msg
 
 from edge.errors import StillRunning
 from edge.idempotency import Claim, Idempotency
-from events import streams
+from events import streams, usage
 from events.direct import Direct
 from events.ids import new_id
 from events.inference import Ask
+from events.usage import UsageRecorded
 from tests.edge.running import Edge, answered, reply
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 ECHO = {"text": "hello"}
 
@@ -153,3 +155,79 @@ async def test_who_took_a_claim_over_and_fails_leaves_its_id_to_the_next(nats: C
     anew = await store.begin(account, "another", b"something else", new_id())
     assert isinstance(anew, Claim)
     assert anew.request_id != own_id
+
+
+@pytest.mark.usefixtures("worker")
+async def test_a_taken_over_request_that_cannot_be_metered_is_voided_and_billed_anew(
+    edge: Edge,
+) -> None:
+    """Under the dead edge's id, which is voided, the next answer would be billed to nobody."""
+    body = b'{"text":"hello"}'
+    direct = Direct(edge.nats)
+    await direct.start()
+    dead = Idempotency(edge.nats, direct, claim_s=0.0)
+    asked = b"\0".join((b"good", b"echo", body))
+    first_id = new_id()
+    await dead.begin(edge.account.id, "k", asked, first_id)
+    await edge.nats.jetstream().delete_stream(streams.USAGE)
+    async with edge.client() as client:
+        client.headers["Idempotency-Key"] = "k"
+        failed = await client.post("/v1/good/echo", content=body)
+        await streams.prepare(edge.nats, streams.Sizes())
+        answer = await client.post("/v1/good/echo", content=body)
+
+    assert (failed.status_code, failed.json()["code"]) == (503, "metering_unavailable")
+    assert answer.status_code == 200
+    await until(lambda: _metered(edge, 3))
+    jetstream = edge.nats.jetstream()
+    stored = [await jetstream.get_msg(streams.USAGE, number) for number in (1, 2, 3)]
+    events = [usage.decode(message.data or b"") for message in stored]
+    sums: Counter[UUID] = Counter()
+    for event in events:
+        sums[event.data.request_id] += 1 if isinstance(event, UsageRecorded) else -1
+    assert sums == {first_id: 0, UUID(answer.headers["x-request-id"]): 1}
+
+
+async def test_a_key_that_the_broker_does_not_take_back_is_given_back_later(nats: Client) -> None:
+    """Else it expires, and whoever takes it over goes on under an id that may be voided."""
+    await streams.prepare(nats, streams.Sizes())
+    direct = Direct(nats)
+    await direct.start()
+    store = Idempotency(nats, direct, claim_s=PATIENCE_S)
+    account, first_id = uuid4(), new_id()
+    claim = await store.begin(account, "k", b"asked", first_id)
+    assert isinstance(claim, Claim)
+    await _take_up_to(nats, 1)
+    giving_back = asyncio.create_task(store.run())
+
+    await claim.release(voided=True)
+    with pytest.raises(StillRunning):
+        await store.begin(account, "k", b"asked", new_id())
+    await _take_up_to(nats, -1)
+
+    begun: list[Claim | bytes] = []
+
+    async def is_free() -> bool:
+        try:
+            begun.append(await store.begin(account, "k", b"asked", new_id()))
+        except StillRunning:
+            return False
+        return True
+
+    await until(is_free)
+    giving_back.cancel()
+    (anew,) = begun
+    assert isinstance(anew, Claim)
+    assert anew.request_id != first_id
+
+
+async def _take_up_to(nats: Client, size: int) -> None:
+    """Have the bucket take messages of so many bytes only; -1: of any size."""
+    jetstream = nats.jetstream()
+    config = (await jetstream.stream_info(streams.IDEMPOTENCY)).config
+    config.max_msg_size = size
+    await jetstream.update_stream(config)
+
+
+async def _metered(edge: Edge, events: int) -> bool:
+    return await edge.metered() == events

@@ -1,7 +1,7 @@
 import pytest
 
 from edge.errors import EdgeError, InvalidInput, MalformedJson, NulCharacter
-from edge.input import decode_input
+from edge.input import MESSAGE_CHARACTERS, PARAM_CHARACTERS, decode_input
 from events.tasks import classification, embeddings, entities
 
 
@@ -45,6 +45,19 @@ def test_bad_input_is_told_apart(body: bytes, kind: type[EdgeError], param: str 
 
 def test_a_backslash_and_u0000_are_six_characters_and_no_nul() -> None:
     decode_input(entities.TASK, rb'{"text": "a \\u0000 b"}')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"text": "a", "%b": 1}' % (b"x" * 100_000), b'{"%b": 1}' % (b"x" * 100_000)],
+    ids=["beside what is known", "alone"],
+)
+def test_a_refusal_is_short_however_long_what_it_names(body: bytes) -> None:
+    with pytest.raises(InvalidInput, match="unknown field `xx") as caught:
+        decode_input(entities.TASK, body)
+
+    assert len(caught.value.message) == MESSAGE_CHARACTERS
+    assert caught.value.param == "x" * (PARAM_CHARACTERS - 1) + "…"
 
 
 def test_a_blank_sentence_is_named_by_its_place() -> None:

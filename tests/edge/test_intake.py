@@ -20,6 +20,7 @@ from events.streams import STRIPE, Sizes
 from ledger.db import Connection
 from ledger.stripe.events import find_event
 from tests.consumers.pipeline import Pipeline
+from tests.edge.raw import connected, one_answer
 from tests.edge.running import WEBHOOK_SECRET, Edge
 from tests.edge.test_bad_input import MIB, signed
 from tests.link import linked
@@ -226,6 +227,39 @@ async def test_what_is_not_signed_by_stripe_is_refused_and_not_stored(
             assert (answer.status_code, answer.json()["code"]) == (400, "bad_signature")
 
     assert await stored(edge.nats) == []
+
+
+UNREAD = [
+    "nothing",
+    "empty",
+    "replayed",
+    "future",
+    "far future",
+    "not ASCII",
+    "digits of another script",
+    "many",
+]
+
+
+async def test_a_body_is_not_read_before_its_signature_may_fit(
+    edge: Edge, subtests: pytest.Subtests
+) -> None:
+    for name in UNREAD:
+        with subtests.test(name):
+            assert await _told_without_a_body(edge, FORGED[name][1]) == 400
+    assert await _told_without_a_body(edge, signed(GOOD)) == 100  # control: go on
+
+
+async def _told_without_a_body(edge: Edge, headers: dict[Any, Any]) -> int | None:
+    """The status that is told to a caller who asks before it sends its body."""
+    lines = httpx.Headers(headers).raw
+    head = b"".join(b"%s: %s\r\n" % line for line in lines)
+    async with connected(edge.port) as (reader, writer):
+        writer.write(
+            b"POST /webhooks/stripe HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+            b"Content-Length: %d\r\n%s\r\n" % (len(GOOD), head)
+        )
+        return (await one_answer(reader)).status
 
 
 async def test_what_is_too_large_is_refused_before_it_is_looked_at(edge: Edge) -> None:

@@ -12,9 +12,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from deploy.local.nats import Nats
+from edge.entry import NotWritten
+from edge.jobs.records import Records
 from events import streams
 from events.ids import new_id
 from events.inference import Ask, Failed
+from events.jobs import Job
 from ledger.api_keys import revoke_key
 from ledger.db import Connection
 from tests.edge.running import Edge, answered, reply, running
@@ -110,10 +113,12 @@ async def test_where_the_result_will_be_is_said_as_the_caller_can_reach_it(
     direct = await url("tollgate.test:8080", root_path="/api")
     behind = await url("inside:1", public_url="https://api.example.com/v0/")
     odd = await url("a/b")
+    beyond = await url("a:65536")
 
     assert direct.startswith("http://tollgate.test:8080/api/v1/jobs/")
     assert behind.startswith("https://api.example.com/v0/v1/jobs/")
     assert odd.startswith("http://127.0.0.1:")
+    assert beyond.startswith("http://127.0.0.1:")
 
 
 async def test_what_can_be_refused_is_refused_at_once(edge: Edge, worker: Counting) -> None:
@@ -382,6 +387,49 @@ async def _die(*_: object) -> None:
 
 async def _leave(*_: object) -> None:
     pass
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_a_repeat_of_what_is_not_known_to_be_stored_is_the_same_job(
+    nats: Client,
+    nats_url: str,
+    database_url: str,
+    ledger: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    stored: bool,
+) -> None:
+    worker = Counting()
+    tried: list[Job] = []
+    add = Records.add
+
+    async def add_unheard(self: Records, job: Job) -> None:
+        tried.append(job)
+        if stored and len(tried) == 1:
+            await add(self, job)
+        raise NotWritten
+
+    settings = {"publish_timeout_s": 0.5}
+    async with running(nats, nats_url, database_url, ledger, **settings) as edge:
+        await edge.serve(worker, model="good")
+        async with edge.client() as client:
+            monkeypatch.setattr(Records, "add", add_unheard)
+            refused = [await ask(client, **{"Idempotency-Key": "k"})]
+            if stored:
+                await until(lambda: worker.asked)
+            else:
+                refused.append(await ask(client, **{"Idempotency-Key": "k"}))
+            monkeypatch.setattr(Records, "add", add)
+            url = (await ask(client, **{"Idempotency-Key": "k"})).json()["url"]
+            found = await result(client, url)
+            await until(lambda: _no_jobs(client))
+        metered = await edge.metered()
+
+    assert {answer.status_code for answer in refused} == {503}
+    assert "the same key" in refused[0].json()["message"]
+    assert {url.rpartition("/")[2]} == {str(job.id) for job in tried}
+    assert found["http_code"] == 200
+    assert len(worker.asked) == metered == 1
 
 
 async def test_a_job_that_is_not_known_to_be_stored_is_refused_and_never_runs(

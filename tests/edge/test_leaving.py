@@ -1,6 +1,7 @@
 """Callers who hang up before their answer: what they asked for is stopped, and not billed."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -213,6 +215,49 @@ async def test_what_was_generated_for_who_hung_up_is_billed_by_the_plan(
     assert all(fact.status == 499 and fact.quantities.cost == 7 * 10**6 for fact in facts)
 
 
+@pytest.mark.parametrize("writing", [True, False])
+async def test_so_is_what_was_translated_for_it(
+    planned: Edge, ledger: Connection, *, writing: bool
+) -> None:
+    """Whether its caller leaves while the model writes, or while the answer is translated."""
+    edge = planned
+    await _move(edge, ledger, "strict")
+    used = Quantities(input_tokens=3, output_tokens=7)
+    asked: list[Msg] = []
+    translated: list[str] = []
+
+    async def translate(message: Msg, ask: Ask) -> None:
+        wanted = json.loads(ask.input)
+        translated.append(wanted["text"])
+        if wanted["target"] == "en":
+            result = b'{"translation_text": "hello"}'
+            await reply(message, inference.Answered(result, Quantities(), inference.Timing()))
+
+    async def write(message: Msg, _ask: Ask) -> None:
+        asked.append(message)
+        if not writing:
+            result = b'{"summary_text": "hello"}'
+            await reply(message, inference.Answered(result, used, inference.Timing()))
+
+    async def stop(_message: Msg) -> None:
+        await reply(asked[0], Expired(used))
+
+    await edge.nats.subscribe(CANCELS, cb=stop)
+    await edge.serve(translate, model="speaks", task="translation", languages=("en", "fr"))
+    await edge.serve(
+        write, model="reads", task="summarization", languages=("en",), translator="speaks"
+    )
+
+    calls = calling(edge, "/v1/fr/reads/summarization", {"text": "bonjour"})
+    async with _seen_off(edge, "summarization"), calls:
+        await until(lambda: len(asked) + len(translated) == (2 if writing else 3))
+    await until(lambda: _metered(edge, 1))
+    stored = await edge.nats.jetstream().get_msg(streams.USAGE, 1)
+    fact = usage.decode(stored.data or b"").data
+    assert fact.status == 499
+    assert fact.quantities == replace(used, translated_characters=7, cost=7 * 10**6)
+
+
 async def test_a_worker_without_a_last_word_costs_nothing(
     planned: Edge, ledger: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,12 +294,13 @@ async def _move(edge: Edge, ledger: Connection, plan: str) -> None:
 
 
 @asynccontextmanager
-async def _seen_off(edge: Edge) -> AsyncIterator[None]:
+async def _seen_off(edge: Edge, endpoint: str = "echo") -> AsyncIterator[None]:
     """Returns once the edge is done with one more caller who hung up."""
 
     async def gone() -> int:  # of all tests of this process
         lines = (await client.get("/metrics")).text.splitlines()
-        counted = [line.split()[-1] for line in lines if 'endpoint="echo",status="499"' in line]
+        left = f'endpoint="{endpoint}",status="499"'
+        counted = [line.split()[-1] for line in lines if left in line]
         return int(sum(map(float, counted)))
 
     async def one_more() -> bool:

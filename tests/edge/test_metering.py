@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.aio.client import Client
 
-from edge.errors import MeterFull, NotMetered
+from edge.errors import BrokerAway, MeterFull, NotMetered
 from edge.metering import Meter
 from events import broker, streams, usage
 from events.streams import USAGE, Sizes
@@ -163,3 +163,75 @@ async def test_a_broker_that_is_away_refuses_at_once_and_stores_nothing(
         await behind.close()
 
     assert [event.sequence for event in await stored(nats)] == [1]
+
+
+async def test_what_another_edge_stored_is_voided_for_a_caller_who_was_told_503(
+    nats: Client, nats_url: str
+) -> None:
+    """Also if that gave up behind a unit of unknown fate, before its own was sent."""
+    fact = a_usage()
+    async with running(nats) as dead:
+        await dead.record(fact)
+    async with linked(nats_url) as (link, url):
+        behind = await broker.connect(url, "test")
+        async with running(behind, publish_timeout_s=0.1, ack_timeout_s=1.0) as meter:
+            link.swallow_replies()
+            before = asyncio.create_task(meter.record(a_usage()))
+            await asyncio.sleep(0)
+            while meter.unsettled:
+                await asyncio.sleep(0)  # it is in a unit now, and the next waits behind it
+            with pytest.raises(NotMetered):
+                await meter.record(fact, again=True)
+            link.restore()
+            with pytest.raises(NotMetered):
+                await before
+        await behind.close()
+
+    events = [event for event in await stored(nats) if event.data == fact]
+    assert [type(event) for event in events] == [UsageRecorded, UsageVoided]
+
+
+async def test_a_refused_repeat_is_sent_until_it_can_be_voided(nats: Client, nats_url: str) -> None:
+    fact = a_usage()
+    async with running(nats) as dead:
+        await dead.record(fact)
+    async with linked(nats_url) as (link, url):
+        behind = await broker.connect(url, "test")
+        async with running(behind) as meter:
+            link.cut()
+            await until(lambda: not behind.is_connected)
+            with pytest.raises(NotMetered):
+                await meter.record(fact, again=True)
+            link.restore()
+            await until(lambda: behind.is_connected)
+        await behind.close()
+
+    events = [event for event in await stored(nats) if event.data == fact]
+    assert [type(event) for event in events] == [UsageRecorded, UsageVoided]
+
+
+async def test_a_repeat_whose_caller_left_stays_for_who_goes_on_under_its_id(
+    nats: Client,
+) -> None:
+    fact = a_usage()
+
+    async with running(nats) as meter:
+        recording = asyncio.create_task(meter.record(fact, again=True))
+        await asyncio.sleep(0)
+        while meter.unsettled:
+            await asyncio.sleep(0)
+        recording.cancel()
+        await meter.record(fact, again=True)
+
+    assert [type(event) for event in await stored(nats)] == [UsageRecorded]
+
+
+async def test_an_edge_that_leaves_denies_nothing_that_another_may_have_stored(
+    nats: Client,
+) -> None:
+    async with running(nats) as meter:
+        meter.close()
+        with pytest.raises(BrokerAway):
+            await meter.record(a_usage(), again=True)
+        with pytest.raises(NotMetered):
+            await meter.record(a_usage())

@@ -30,7 +30,13 @@ waiting = st.builds(
     traceparent=st.text(),
 )
 states = st.one_of(
-    st.builds(Claimed, request_id=ids, running=st.booleans(), lost=st.integers(0, 9)),
+    st.builds(
+        Claimed,
+        request_id=ids,
+        running=st.booleans(),
+        lost=st.integers(0, 9),
+        doubtful=st.booleans(),
+    ),
     st.builds(
         Finished,
         model=names,

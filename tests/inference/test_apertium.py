@@ -20,6 +20,7 @@ from inference.models.apertium import MAX_WORDS, Apertium
 from inference.models.apertium.modes import find_modes
 from inference.models.apertium.pipe import Pipe, PipeBroken, _read, _written
 from tests.inference.test_models import answers
+from tests.waiting import ending
 
 ODD = {
     "one mark": "!",
@@ -93,6 +94,21 @@ def test_what_is_in_no_language_comes_back_as_it_is(translator: Apertium, text: 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters=["\0"])))
 def test_what_the_programs_read_is_the_text(text: str) -> None:
+    assert _read(_written(text)) == text
+
+
+@pytest.mark.parametrize("mark", list("\\[]{}^$@/<> \t\n\x01a"))
+def test_many_equal_marks_hold_nobody_up(mark: str) -> None:
+    many = 1_000_000 if mark.isspace() else 100_000  # a square of spaces would take hours
+    for count in (30, 99, many):
+        text = f"a{mark * count} {mark * count}a"
+        with ending():
+            assert _read(_written(text)) == text
+
+
+def test_a_mark_is_never_parted_from_its_backslash() -> None:
+    text = "\\" * 60 + " " + "a" * 60
+
     assert _read(_written(text)) == text
 
 

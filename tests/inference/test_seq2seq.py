@@ -11,11 +11,13 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import M2M100Config, M2M100ForConditionalGeneration
 
 from events.models import ModelDeclared
+from events.tasks import translation
 from events.tasks.translation import TranslationInput
 from inference.errors import InputRefused, ModelUnfit
 from inference.models import load
-from inference.models.seq2seq import AT_LEAST, LONGER, Seq2Seq
+from inference.models.seq2seq import _BETWEEN, AT_LEAST, LONGER, Seq2Seq
 from tests.inference.test_models import answers
+from tests.waiting import ending
 
 START, PAD, END, UNKNOWN = range(4)
 WORDS = ["le", "chat", "dort", "the", "cat", "sleeps", "ici", "here", ".", "!"]
@@ -113,6 +115,15 @@ def test_sentences_are_translated_one_by_one_and_what_is_between_them_stays(
     ]
 
 
+def test_many_short_sentences_are_billed_no_more_than_was_held(model: Seq2Seq) -> None:
+    text = "!\n" * 20 + "!"
+    (answer,) = answers(model, "translation", [asked(text)])
+
+    held = translation.TASK.most(asked(text))
+    assert answer.quantities == held
+    assert answer.quantities.input_tokens < 3 * 21  # of each its sign and two of a frame
+
+
 def test_a_text_says_the_same_in_any_company(model: Seq2Seq) -> None:
     inputs = [asked("le chat dort."), asked("ici! ici!"), asked("cat", "en", "fra_Latn")]
     alone = [text for one in inputs for text in translate(model, one)]
@@ -142,6 +153,14 @@ def test_what_it_cannot_translate_is_refused(
 @pytest.mark.parametrize("text", ["\x1c", "\u200b", "🙂" * 20, "!" * 20, "x" * 1_000])
 def test_odd_texts_are_answered(model: Seq2Seq, text: str) -> None:
     assert isinstance(translate(model, asked(text))[0], str)
+
+
+@pytest.mark.parametrize("mark", list(" \t\n.a"))
+def test_many_equal_marks_hold_nobody_up(mark: str) -> None:
+    text = f"a{mark * 1_000_000}a"  # of spaces, the square would take hours
+
+    with ending():
+        assert "".join(_BETWEEN.split(text)) == text
 
 
 def test_a_folder_that_does_not_fit_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from litestar.types import Guard
 from msgspec import Struct
 
 from edge import auth, endpoint
-from edge.endpoint import Perspective
+from edge.endpoint import Endpoint, Perspective
 from edge.receipts import Receipts
 from edge.settings import Settings
 from tests.system.routes import NOBODYS, body_of, operations, security_of
@@ -158,10 +158,10 @@ async def test_a_route_without_its_guard_is_found(
     ada, mallory = await town.tenant("ada"), await town.tenant("mallory")
     guards = endpoint._guards  # noqa: SLF001 - there is no public way to break it
 
-    def unguarded(perspective: Perspective, *, keys: auth.Keys, settings: Settings) -> list[Guard]:
-        if perspective is Perspective.ADMIN:
+    def unguarded(declared: Endpoint, *, keys: auth.Keys, settings: Settings) -> list[Guard]:
+        if declared.perspective is Perspective.ADMIN:
             return []
-        return guards(perspective, keys=keys, settings=settings)
+        return guards(declared, keys=keys, settings=settings)
 
     monkeypatch.setattr(endpoint, "_guards", unguarded)
     async with town.another_edge() as url:

@@ -14,10 +14,12 @@ PIECE: Final = 65_536
 
 # Apertium's stream format: these mean something there, and a backslash takes that away;
 # what is in brackets is handed on as it is: line ends, control characters, and what no
-# language writes without a space, which the programs take the square of its length for
+# language writes without a space, which the programs take the square of its length for.
+# Linear in a text: no run of spaces is begun anew at each, and a mark reads one way alone
 _MARKS: Final = re.compile(r"[\\\[\]{}^$@/<>]")
 _HIDDEN: Final = re.compile(
-    r"[^\S\n]*[\x01-\x08\n-\r\x0e-\x1f\x7f-\x9f\u2028\u2029]\s*|(?:\\?\S){100,}"
+    r"(?:(?<![^\S\n])[^\S\n]+)?[\x01-\x08\n-\r\x0e-\x1f\x7f-\x9f\u2028\u2029]\s*"
+    r"|(?:\\\S|[^\s\\]){100,}"
 )
 _WRITTEN: Final = re.compile(r"\\(.)|(\.?)\[((?:\\.|[^\]\\])*)\]", re.DOTALL)
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)

@@ -7,7 +7,7 @@ from typing import TypeVar
 from tokenizers import Tokenizer
 
 from events.tasks.completion import CompletionInput, CompletionResult
-from events.tasks.task import TaskResult, read_texts
+from events.tasks.task import TaskResult, read_spelled
 from events.tasks.writing import WritingInput, Written
 from events.usage import Quantities
 from inference.errors import InputRefused
@@ -75,7 +75,7 @@ def completion_requests(
                 value,
                 tokens,
                 new_tokens=value.new_tokens,
-                read=read_texts([text], input_tokens=len(tokens)),
+                read=read_spelled([prompt], [text], input_tokens=len(tokens)),
                 result=lambda texts: CompletionResult(texts=texts),
                 numbered_from=number * value.sequences if several else None,
             )

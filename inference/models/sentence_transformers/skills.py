@@ -14,7 +14,7 @@ from events.tasks.embeddings import EmbeddingsInput, EmbeddingsResult
 from events.tasks.kw_kp_extraction import MOST, KeyphrasesInput, KeyphrasesResult
 from events.tasks.semantic_similarity import SemanticSimilarityInput, SemanticSimilarityResult
 from events.tasks.sentiment import ScoredLabel, SentimentInput, SentimentResult
-from events.tasks.task import read_texts
+from events.tasks.task import read_spelled, read_texts
 from events.usage import Quantities
 from inference.errors import InputRefused
 from inference.models import keyphrases
@@ -63,7 +63,7 @@ class Embedding(Struct, frozen=True):
             one if isinstance(one, str) else self.tokenizer.decode(one, skip_special_tokens=False)
             for one in value.sentences
         ]
-        return read_texts(spelled, input_tokens=sum(tokens))
+        return read_spelled(value.sentences, spelled, input_tokens=sum(tokens))
 
 
 class Similarity:

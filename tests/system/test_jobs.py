@@ -21,7 +21,8 @@ from tests.waiting import PATIENCE_S, until
 
 PATH = "/v1/async/counted/echo"
 JOBS = 40
-PLANS = '[[plan]]\nname = "default"\nconcurrency = 30\n'
+# more than all edges run at once, with what those who were killed hold until it expires
+PLANS = '[[plan]]\nname = "default"\nconcurrency = 200\n'
 
 
 class Shop(Struct):

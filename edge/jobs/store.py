@@ -94,7 +94,7 @@ class JobStore:
         try:
             await self._put(job, keyed=keyed)
         finally:
-            del self._putting[job.id]
+            self._putting.pop(job.id, None)  # a repeat may have been put beside it
 
     async def _put(self, job: Job, *, keyed: bool) -> None:
         until = time.monotonic() + self._patience_s

@@ -21,6 +21,8 @@ from events.usage import Quantities
 GROWTH: Final = 4  # times its text's length, and SLACK, are the most that a translation has:
 SLACK: Final = 64  # prose becomes four times as long from Chinese, and a word of it seven times
 AT_ONCE: Final = 16  # texts of one request that are being translated
+TEXTS: Final = 64  # of one request, and their characters: the model may refuse the request
+CHARACTERS: Final = 100_000  # after it, and then nobody pays for them
 
 
 class Translator(Struct, frozen=True):
@@ -69,7 +71,7 @@ async def ask_translated(
         type; and the milliseconds that translating took, both ways.
 
     Raises:
-        InvalidInput: it cannot be said in the model's language.
+        InvalidInput: it is too much to translate, or cannot be said in the model's language.
         RefusedByModel: by the translator, or by the model.
         WorkerFailed: the answer could not be translated back.
     """
@@ -84,7 +86,7 @@ async def ask_translated(
 
     passes = TRANSLATED[task.name]
     try:
-        brought = await step.translate(passes.brings(value))
+        brought = await step.translate(_bounded(passes.brings(value)))
     except RefusedByModel as error:
         message = f"the translator {translator.model!r} refuses: {error.message}"
         raise RefusedByModel(message, status=error.status, code=error.code, param=None) from error
@@ -147,6 +149,20 @@ class _Step:
         self.characters += len(bare)
         said: str = result.translation_text
         return before + said.strip() + after
+
+
+def _bounded(texts: Sequence[str]) -> Sequence[str]:
+    """The texts, if they are few and short enough to be translated for one request.
+
+    Raises:
+        InvalidInput: they are not.
+    """
+    if len(texts) > TEXTS or sum(map(len, texts)) > CHARACTERS:
+        raise InvalidInput(
+            f"at most {TEXTS} texts and {CHARACTERS:,} characters of a request are translated; "
+            "send less, or ask in the model's own language"
+        )
+    return texts
 
 
 def _asked(

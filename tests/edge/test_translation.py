@@ -327,6 +327,25 @@ async def test_what_cannot_be_asked_in_another_language_is_refused(
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        {"input": "bonjour", "history": [{"input": "a", "response": "b"}] * 32},
+        {"input": "a" * 50_001, "context": "b" * 50_000},
+    ],
+    ids=["texts", "characters"],
+)
+async def test_more_than_a_request_may_have_translated_is_refused_before_it_is(
+    edge: Edge, body: dict[str, Any]
+) -> None:
+    asked = await serving(edge, "chatbot", {})
+    refused = await post(edge, "/v1/fr/english/chatbot", body)
+
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    assert "at most 64 texts and 100,000 characters" in refused.json()["message"]
+    assert (asked.translations, asked.inputs, await edge.metered()) == ([], [], 0)
+
+
+@pytest.mark.parametrize(
     ("text", "trouble", "status", "code"),
     [
         ("bonjour", Refused("too_odd", "Too odd.", param="text"), 422, "too_odd"),

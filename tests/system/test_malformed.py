@@ -20,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 REQUESTS: Final = 3_000
 WARM: Final = 1_000  # after so many, all that is kept for ever is there
-FEW: Final = 300
+FEW: Final = 2_000  # one in a hundred is silent, one in two hundred has the header of the bug
 MIB: Final = 2**20
 SEED: Final = int(os.environ.get("TOLLGATE_TEST_SEED", "0"))
 A_WHILE_S: Final = 5.0  # in which what is never closed is still open

@@ -5,11 +5,11 @@ the models are. It is under the GNU GPL, and runs as processes of its own.
 """
 
 import sys
-from collections.abc import Sequence
 from typing import Final
 
-from deploy.errors import DeployError, ServerUnavailable
+from deploy.errors import ServerUnavailable
 from deploy.local import debian
+from deploy.local.installing import install_by_command
 from deploy.local.locks import locked
 from inference.models import FOLDERS
 
@@ -41,18 +41,5 @@ def install(say: debian.Say) -> None:
     say(f"installed into {FOLDER}")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Install from the command line."""
-    if list(arguments) != ["install"]:
-        sys.stderr.write("usage: python -m deploy.local.apertium install\n")
-        return 2
-    try:
-        install(lambda line: print(f"apertium: {line}", flush=True))
-    except DeployError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(install_by_command("apertium", "apertium", install))

@@ -17,8 +17,9 @@ from typing import ClassVar, Final
 import psycopg
 from psycopg import sql
 
-from deploy.errors import DeployError, ServerUnavailable
+from deploy.errors import ServerUnavailable
 from deploy.local import debian
+from deploy.local.installing import install_by_command
 from deploy.local.locks import locked
 from deploy.local.server import Server
 
@@ -209,18 +210,5 @@ def _is_open_to_all(path: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in (path, *path.parents))
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Install the programs from the command line."""
-    if list(arguments) != ["install"]:
-        sys.stderr.write("usage: python -m deploy.local.postgres install\n")
-        return 2
-    try:
-        install(lambda line: print(f"PostgreSQL: {line}", flush=True))
-    except DeployError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(install_by_command("postgres", "PostgreSQL", install))

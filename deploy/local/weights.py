@@ -20,8 +20,8 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from deploy.errors import DeployError
+from deploy.local.installing import install_by_command
 from deploy.local.locks import locked
-from inference.errors import ModelUnfit
 from inference.models import FOLDERS, package_folder
 
 INSTALL_S: Final = 900.0  # for another installation to finish
@@ -186,18 +186,5 @@ def _write(file: Path, values: Mapping[str, Any]) -> None:
     file.write_text(json.dumps(values, indent=2) + "\n")
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Convert from the command line."""
-    if list(arguments) != ["install"]:
-        sys.stderr.write("usage: python -m deploy.local.weights install\n")
-        return 2
-    try:
-        install(lambda line: print(f"weights: {line}", flush=True))
-    except (DeployError, ModelUnfit) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(install_by_command("weights", "weights", install))

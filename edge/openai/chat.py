@@ -5,7 +5,6 @@ Source: https://platform.openai.com/docs/api-reference/chat
 
 from functools import partial
 from typing import Annotated, Final, Literal
-from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
@@ -177,7 +176,7 @@ class ChatDialect(Dialect[ChatArguments]):
             max_tokens=_max_tokens(body),
             **body.written(),
         )
-        writer = partial(ChatWriter, model=body.model, answers=value.sequences, usage=usage)
+        writer = partial(ChatWriter, model=body.model, texts=value.sequences, usage=usage)
         return Asked(
             target=Called(body.model, self.task.name),
             task=self.task,
@@ -205,21 +204,9 @@ def _max_tokens(body: ChatArguments) -> int | None:
 
 
 class ChatWriter(ChunkWriter):
-    """Writes a `ChatCompletion`, or the chunks of one.
+    """Writes a `ChatCompletion`, or the chunks of one."""
 
-    Args:
-        request_id: Under which the request is metered.
-        model: As it was asked for.
-        answers: How many there will be.
-        usage: Whether a stream is to say what was used.
-    """
-
-    def __init__(self, request_id: UUID, *, model: str, answers: int, usage: bool) -> None:
-        super().__init__(request_id)
-        self._id = f"chatcmpl-{request_id.hex}"
-        self._model = model
-        self._answers = range(answers)
-        self._usage = usage
+    PREFIX = "chatcmpl"
 
     def whole(self, _result: bytes, value: ChatResult, used: Quantities) -> bytes:
         """A `ChatCompletion`."""
@@ -244,7 +231,7 @@ class ChatWriter(ChunkWriter):
     def begin(self) -> bytes:
         """Whose words they are."""
         first = Delta(role="assistant", content="")
-        return b"".join(self._chunk(index, first) for index in self._answers)
+        return b"".join(self._chunk(index, first) for index in range(self._texts))
 
     def piece(self, _piece: bytes, value: GenerationPiece) -> bytes:
         """What is added to one of them, and that it ends."""
@@ -252,10 +239,13 @@ class ChatWriter(ChunkWriter):
         added = self._chunk(index, Delta(content=value.text)) if value.text else b""
         return added + (self._chunk(index, Delta(), value.reason) if value.reason else b"")
 
-    def finish(self, reason: Reason, used: Quantities) -> bytes:
-        """Why it ended, if its pieces did not say, and what it used."""
-        ended = self._chunk(0, Delta(), reason) if len(self._answers) == 1 else b""
-        return ended + (self._event([], usage_of(used)) if self._usage else b"")
+    def ended(self, reason: Reason) -> bytes:
+        """A chunk that adds nothing."""
+        return self._chunk(0, Delta(), reason)
+
+    def told(self, usage: Usage) -> bytes:
+        """A chunk without a choice."""
+        return self._event([], usage)
 
     def _chunk(self, index: int, delta: Delta, reason: Reason | None = None) -> bytes:
         choice = ChunkChoice(index=index, delta=delta, finish_reason=reason)

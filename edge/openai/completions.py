@@ -5,7 +5,6 @@ Source: https://platform.openai.com/docs/api-reference/completions
 
 from functools import partial
 from typing import Final, Literal
-from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
 
@@ -88,21 +87,9 @@ class CompletionDialect(Dialect[CompletionArguments]):
 
 
 class CompletionWriter(ChunkWriter):
-    """Writes a `Completion`, or the chunks of one.
+    """Writes a `Completion`, or the chunks of one."""
 
-    Args:
-        request_id: Under which the request is metered.
-        model: As it was asked for.
-        texts: How many there will be.
-        usage: Whether a stream is to say what was used.
-    """
-
-    def __init__(self, request_id: UUID, *, model: str, texts: int, usage: bool) -> None:
-        super().__init__(request_id)
-        self._id = f"cmpl-{request_id.hex}"
-        self._model = model
-        self._texts = texts
-        self._usage = usage
+    PREFIX = "cmpl"
 
     def whole(self, _result: bytes, value: CompletionResult, used: Quantities) -> bytes:
         """A `Completion`."""
@@ -120,10 +107,13 @@ class CompletionWriter(ChunkWriter):
         """What is added to one of them, and that it ends."""
         return self._chunk(value.index or 0, value.text, value.reason or None)
 
-    def finish(self, reason: Reason, used: Quantities) -> bytes:
-        """Why it ended, if its pieces did not say, and what it used."""
-        ended = self._chunk(0, "", reason) if self._texts == 1 else b""
-        return ended + (self._event([], usage_of(used)) if self._usage else b"")
+    def ended(self, reason: Reason) -> bytes:
+        """A chunk that adds nothing."""
+        return self._chunk(0, "", reason)
+
+    def told(self, usage: Usage) -> bytes:
+        """A chunk without a choice."""
+        return self._event([], usage)
 
     def _chunk(self, index: int, text: str, reason: Reason | None) -> bytes:
         return self._event([CompletionChoice(index=index, text=text, finish_reason=reason)], None)

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Final, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -91,15 +91,33 @@ class ChunkWriter(ABC):
 
     Args:
         request_id: Under which the request is metered.
+        model: As it was asked for.
+        texts: How many there will be.
+        usage: Whether a stream is to say what was used.
     """
 
-    def __init__(self, request_id: UUID) -> None:
+    PREFIX: ClassVar[str]  # of the id that all chunks have
+
+    def __init__(self, request_id: UUID, *, model: str, texts: int, usage: bool) -> None:
         self._request_id = request_id
+        self._id = f"{self.PREFIX}-{request_id.hex}"
+        self._model = model
+        self._texts = texts
+        self._usage = usage
         self.created = milliseconds_of(request_id) // 1_000
 
     @abstractmethod
+    def ended(self, reason: Reason) -> bytes:
+        """Why the only text ended."""
+
+    @abstractmethod
+    def told(self, usage: Usage) -> bytes:
+        """What was used, and no text."""
+
     def finish(self, reason: Reason, used: Quantities) -> bytes:
-        """What comes between the last piece and the end."""
+        """Why it ended, if its pieces did not say, and what it used."""
+        ended = self.ended(reason) if self._texts == 1 else b""
+        return ended + (self.told(usage_of(used)) if self._usage else b"")
 
     def end(self, reason: Reason | Literal["cancelled"], used: Quantities) -> bytes:
         """The last chunks, and the mark of a stream that is whole."""

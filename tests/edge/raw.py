@@ -2,15 +2,21 @@
 
 import asyncio
 import json
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from msgspec import Struct
+from nats.aio.msg import Msg
 
+from events.inference import Ask
+from tests.edge.running import answered, reply
 from tests.waiting import PATIENCE_S
 
+LONG = b'{"text":"%s"}' % (b"x" * 8 * 2**20)  # more than the kernel takes off our hands
+UNREAD = 'cut_off_total{reason="answer_not_read"}'  # how an edge counts who reads nothing
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
@@ -24,6 +30,21 @@ class Heard(Struct, frozen=True):
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+async def at_length(message: Msg, ask: Ask) -> None:
+    """Answer as a worker with `LONG`."""
+    del ask
+    await reply(message, answered(LONG))
+
+
+def deaf(port: int) -> socket.socket:
+    """Connected, and for asyncio; takes a few bytes at most until it is read."""
+    found = socket.socket()
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    found.connect(("127.0.0.1", port))
+    found.settimeout(0)
+    return found
 
 
 @asynccontextmanager

@@ -29,7 +29,7 @@ from events.usage import Quantities
 from ledger.accounts import create_account
 from ledger.api_keys import create_key
 from ledger.db import Connection, create_pool
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 ADMIN_TOKEN = "an-admin-token-for-tests"
 KEY_SECRET = "a-key-secret-for-tests"
@@ -65,6 +65,23 @@ class Edge(Struct, frozen=True, kw_only=True):
         """How many usage events there are."""
         info = await self.nats.jetstream().stream_info(streams.USAGE)
         return int(info.state.messages)
+
+    async def counted(self, said: str) -> int:
+        """What the metrics whose lines say this add up to, in all tests of this process."""
+        async with self.client() as client:
+            lines = (await client.get("/metrics")).text.splitlines()
+        return int(sum(float(line.split()[-1]) for line in lines if said in line))
+
+    @asynccontextmanager
+    async def counting(self, said: str, more: int = 1) -> AsyncIterator[None]:
+        """Returns once the metrics whose lines say this have so many more."""
+
+        async def enough() -> bool:
+            return await self.counted(said) >= before + more
+
+        before = await self.counted(said)
+        yield
+        await until(enough)
 
     async def serve(
         self,

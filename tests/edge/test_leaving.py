@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -99,14 +99,14 @@ async def test_who_hangs_up_has_the_request_stopped_and_is_not_billed(
     worker = Worker()
     await worker.start(edge)
 
-    async with calling(edge, PATH, {"text": "a" * length}):
-        await until(lambda: worker.asked)
-        assert not worker.cancelled
-    await until(lambda: worker.cancelled)
+    async with _seen_off(edge):
+        async with calling(edge, PATH, {"text": "a" * length}):
+            await until(lambda: worker.asked)
+            assert not worker.cancelled
+        await until(lambda: worker.cancelled)
+        worker.go_on.set()
 
-    worker.go_on.set()
     async with edge.client() as client:
-        await until(lambda: _counted(client, 499))
         assert (await client.post(PATH, json={"text": "stays"})).status_code == 200
     assert worker.cancelled == worker.asked[:1]
     assert await edge.metered() == 1
@@ -293,23 +293,9 @@ async def _move(edge: Edge, ledger: Connection, plan: str) -> None:
         await until(knows)
 
 
-@asynccontextmanager
-async def _seen_off(edge: Edge, endpoint: str = "echo") -> AsyncIterator[None]:
+def _seen_off(edge: Edge, endpoint: str = "echo") -> AbstractAsyncContextManager[None]:
     """Returns once the edge is done with one more caller who hung up."""
-
-    async def gone() -> int:  # of all tests of this process
-        lines = (await client.get("/metrics")).text.splitlines()
-        left = f'endpoint="{endpoint}",status="499"'
-        counted = [line.split()[-1] for line in lines if left in line]
-        return int(sum(map(float, counted)))
-
-    async def one_more() -> bool:
-        return await gone() > before
-
-    async with edge.client() as client:
-        before = await gone()
-        yield
-        await until(one_more)
+    return edge.counting(f'endpoint="{endpoint}",status="499"')
 
 
 def _note(messages: list[Msg]) -> Callable[[Msg], Awaitable[None]]:
@@ -317,11 +303,6 @@ def _note(messages: list[Msg]) -> Callable[[Msg], Awaitable[None]]:
         messages.append(message)
 
     return note
-
-
-async def _counted(client: httpx.AsyncClient, status: int) -> bool:
-    counted = f'tollgate_requests_total{{endpoint="echo",status="{status}"}}'
-    return counted in (await client.get("/metrics")).text
 
 
 async def _metered(edge: Edge, events: int) -> bool:

@@ -5,6 +5,7 @@ callers have only so much room and time: `edge/connections.py` looks at each eve
 """
 
 import fcntl
+import socket
 import termios
 from array import array
 from collections.abc import Callable
@@ -33,6 +34,10 @@ AHEAD: Final = 8  # requests of one connection that wait; more stay with the ker
 LINGER_S: Final = 2.0  # for a refusal to be read: who closes at once takes it back
 BODY_RATE: Final = 16 * 2**10  # bytes a second that a body must have, after its first seconds
 READ_RATE: Final = 2**10  # and that an answer must be read at
+
+#: Of an answer, before what is on its way is taken. The kernel would take up to four megabytes
+#: off our hands, and copying them for callers that read nothing held up all others.
+UNSENT_BYTES: Final = 2**17
 
 
 class Protocol(HttpToolsProtocol):
@@ -91,6 +96,9 @@ class Protocol(HttpToolsProtocol):
 
     def _enter(self, transport: Any, below: Any) -> None:  # noqa: ANN401 - as above
         self._below = below
+        below.get_extra_info("socket").setsockopt(
+            socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES
+        )
         super().connection_made(transport)
         self.flow = self._flow = _Flow(transport)
         self._open = self.app_state[STATE]
@@ -331,7 +339,7 @@ class _Flow(FlowControl):
 def _with_the_kernel(transport: Any) -> int:  # noqa: ANN401 - of either kind of loop
     """Bytes that we have sent and the caller has not taken.
 
-    The kernel holds some megabytes, and asks for more only when a third of them is gone: by
+    The kernel holds what is on its way, and asks for more only when a part of it is gone: by
     our own buffer alone, slow readers would look like those that do not read.
 
     Source: SIOCOUTQ, tcp(7).

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -45,6 +46,14 @@ def deaf(port: int) -> socket.socket:
     found.connect(("127.0.0.1", port))
     found.settimeout(0)
     return found
+
+
+def unsent(caller: socket.socket) -> int:
+    """Bytes that an edge's kernel holds for a caller on this machine; /proc/net/tcp, proc(5)."""
+    ends = [f"{port:04X}" for _, port in (caller.getpeername(), caller.getsockname())]
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()]
+    (found,) = [row for row in rows if [end[-4:] for end in row[1:3]] == ends]
+    return int(found[4].partition(":")[0], base=16)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from edge import http
 from edge.connections import Connections
 from edge.errors import EdgeFull, TooManyConnections
 from edge.head import HEAD_BYTES, HEADERS, URI_BYTES
@@ -23,6 +24,7 @@ from tests.edge.raw import (
     one_answer,
     say,
     trickle,
+    unsent,
     until_closed,
 )
 from tests.edge.running import Edge, answered, reply, running
@@ -151,6 +153,29 @@ async def test_who_takes_nothing_of_an_answer_is_hung_up_on(hasty: Edge) -> None
                 received += len(data)
 
     assert received < len(LONG)
+
+
+@pytest.mark.parametrize(
+    ("most", "little"), [(http.UNSENT_BYTES, True), (2**30, False)], ids=["ours", "control"]
+)
+async def test_the_kernel_copies_little_of_an_answer_that_nobody_reads(
+    good: Edge, monkeypatch: pytest.MonkeyPatch, most: int, *, little: bool
+) -> None:
+    monkeypatch.setattr(http, "UNSENT_BYTES", most)
+    await good.serve(at_length, model="long")
+    seen = [0]
+
+    def rests() -> bool:
+        """Whether something has been sent, and no more since the last look."""
+        seen.append(unsent(caller))
+        return 0 < seen[-1] == seen[-2]
+
+    with deaf(good.port) as caller:
+        request = posting(good).replace(b"/good/", b"/long/")
+        await asyncio.get_running_loop().sock_sendall(caller, request)
+        await until(rests)
+
+    assert (seen[-1] < 2**19) == little
 
 
 async def test_control_who_takes_it_slowly_gets_all_of_it(hasty: Edge) -> None:

@@ -17,10 +17,10 @@ from uvicorn.supervisors import Multiprocess
 
 from deploy.environment import read_settings
 from deploy.logging import configure_logging
-from edge.connections import Connections
 from edge.cors import Cors
 from edge.gate import read_gates
-from edge.server import configure
+from edge.server.configuration import configure
+from edge.server.connections import Connections
 from edge.settings import Settings as EdgeSettings
 from events.models import read_models
 from events.plans import read_plans

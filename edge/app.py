@@ -21,9 +21,7 @@ from edge.accounts import Accounts
 from edge.admission import Admission
 from edge.admission.counters import Counters
 from edge.auth import Keys
-from edge.billing import Billing
 from edge.catalogue import Catalogue
-from edge.connections import Connections
 from edge.cors import Cors
 from edge.documentation.pages import Pages
 from edge.documentation.place import read_place
@@ -34,7 +32,6 @@ from edge.failures import Failures
 from edge.front import Front
 from edge.gate import GateRoute, read_gates
 from edge.idempotency import Idempotency
-from edge.intake import Intake
 from edge.jobs.intake import Intake as JobIntake
 from edge.jobs.records import Records
 from edge.jobs.runner import Runner
@@ -46,7 +43,10 @@ from edge.receipts import Receipts
 from edge.reports import read_asked
 from edge.request import Request as EdgeRequest
 from edge.route import InferenceRoute
+from edge.server.connections import Connections
 from edge.settings import Settings
+from edge.stripe.billing import Billing
+from edge.stripe.intake import Intake
 from edge.tally import Tally
 from edge.workers import Workers
 from events import broker, streams

@@ -14,7 +14,7 @@ from edge.reading import FREE_BYTES, READING
 Headers = Iterable[tuple[bytes, bytes]]
 
 JSON: Final = b"application/json"
-WHOLE: Final = "tollgate.whole"  # ASGI extensions of edge/http.py's
+WHOLE: Final = "tollgate.whole"  # ASGI extensions of edge/server/http.py's
 GONE: Final = "tollgate.gone"
 CALLER_GONE: Final = 499  # the status of what nobody hears
 

@@ -17,16 +17,16 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from edge import metrics, problem
 from edge.asgi import CALLER_GONE, WHOLE, Answer, CallerGone, respond
-from edge.connections import STATE, Connections
 from edge.cors import ENDPOINT as PREFLIGHT
 from edge.cors import Cors
 from edge.errors import EdgeError, Internal, NotFound
 from edge.gate import TASK, GateRoute, is_gate
-from edge.intake import NAME as INTAKE
-from edge.intake import PATH as INTAKE_PATH
-from edge.intake import Intake
 from edge.route import InferenceRoute
+from edge.server.connections import STATE, Connections
 from edge.stream import Stream
+from edge.stripe.intake import NAME as INTAKE
+from edge.stripe.intake import PATH as INTAKE_PATH
+from edge.stripe.intake import Intake
 from events.ids import new_id
 
 log = structlog.get_logger()

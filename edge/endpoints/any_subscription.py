@@ -5,11 +5,11 @@ from uuid import UUID
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 
-from edge.billing import Billing
 from edge.endpoint import API, Admin, route
 from edge.errors import NoSubscription, StripeAway
 from edge.examples import Example
-from edge.subscriptions import Subscription
+from edge.stripe.billing import Billing
+from edge.stripe.subscriptions import Subscription
 
 
 async def get_any_subscription(

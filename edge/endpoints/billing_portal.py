@@ -5,10 +5,10 @@ from litestar.params import JSONBody
 from msgspec import Struct
 
 from edge.auth import Caller
-from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Application, route
 from edge.examples import Example
 from edge.input import Url
+from edge.stripe.billing import ASKING_FOR, Billing
 
 
 class NewPortal(Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,11 +6,11 @@ from uuid import UUID
 from litestar.di import NamedDependency
 from litestar.params import FromPath, QueryParameter
 
-from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Admin, route
 from edge.errors import NoSubscription
 from edge.examples import Example
-from edge.subscriptions import Subscription
+from edge.stripe.billing import ASKING_FOR, Billing
+from edge.stripe.subscriptions import Subscription
 
 
 async def delete_any_subscription(

@@ -6,11 +6,11 @@ from litestar.di import NamedDependency
 from litestar.params import QueryParameter
 
 from edge.auth import Caller
-from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Application, route
 from edge.errors import NoSubscription
 from edge.examples import Example
-from edge.subscriptions import Subscription
+from edge.stripe.billing import ASKING_FOR, Billing
+from edge.stripe.subscriptions import Subscription
 
 
 async def delete_subscription(

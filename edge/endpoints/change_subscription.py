@@ -4,11 +4,11 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from edge.auth import Caller
-from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Application, route
 from edge.errors import InvalidInput, NoSubscription
 from edge.examples import Example
-from edge.subscriptions import OwnChanges, Subscription
+from edge.stripe.billing import ASKING_FOR, Billing
+from edge.stripe.subscriptions import OwnChanges, Subscription
 
 
 async def patch_subscription(

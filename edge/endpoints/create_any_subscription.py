@@ -5,11 +5,11 @@ from uuid import UUID
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody
 
-from edge.billing import ASKING_FOR, Billing
 from edge.endpoint import API, Admin, route
 from edge.errors import AlreadySubscribed, InvalidInput
 from edge.examples import Example
-from edge.subscriptions import NewSubscription, Subscription
+from edge.stripe.billing import ASKING_FOR, Billing
+from edge.stripe.subscriptions import NewSubscription, Subscription
 
 
 async def post_any_subscription(

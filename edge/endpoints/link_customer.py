@@ -8,9 +8,9 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta, Struct
 
 from edge.asking import ASKING
-from edge.billing import Billing
 from edge.endpoint import API, Admin, route
 from edge.examples import Example
+from edge.stripe.billing import Billing
 
 
 class Link(Struct, frozen=True, forbid_unknown_fields=True):

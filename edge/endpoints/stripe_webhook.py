@@ -3,7 +3,7 @@
 from edge.endpoint import WEBHOOKS, Public, raw
 from edge.errors import BadSignature, BodyTooLarge, CompressedBody, NotStored
 from edge.examples import Example
-from edge.intake import NAME, PATH
+from edge.stripe.intake import NAME, PATH
 
 endpoint = raw(
     NAME,

@@ -3,11 +3,11 @@
 from litestar.di import NamedDependency
 
 from edge.auth import Caller
-from edge.billing import Billing
 from edge.endpoint import API, Application, route
 from edge.errors import NoSubscription, StripeAway
 from edge.examples import Example
-from edge.subscriptions import Subscription
+from edge.stripe.billing import Billing
+from edge.stripe.subscriptions import Subscription
 
 
 async def get_subscription(

@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 from consumers.outbox import Relay
 from deploy.local.ports import free_port
 from edge.app import create_app
-from edge.server import configure
+from edge.server.configuration import configure
 from edge.settings import Settings
 from events import broker, inference, models, streams
 from events.accounts import Account, ApiKey

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from nats.aio.client import Client
 
-from edge.billing import CALLS_A_MINUTE
+from edge.stripe.billing import CALLS_A_MINUTE
 from events import stripe as wire
 from events.plans import read_plans
 from ledger.accounts import create_account, find_account
@@ -272,7 +272,7 @@ async def test_a_price_that_is_paid_once_shares_no_invoice_with_one_that_is_mete
 async def test_one_account_leaves_stripe_to_the_others(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.billing.time", FrozenTime)
+    monkeypatch.setattr("edge.stripe.billing.time", FrozenTime)
     asked = {"return_url": "https://shop.example"}
     async with shop.customer() as client:
         answers = await asyncio.gather(
@@ -604,7 +604,7 @@ async def test_nobody_sees_anothers_subscription(shop: Shop) -> None:
 async def test_nonsense_of_stripes_is_never_a_fault_of_ours(
     shop: Shop, data: st.DataObject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.billing.CALLS_A_MINUTE", 10_000)
+    monkeypatch.setattr("edge.stripe.billing.CALLS_A_MINUTE", 10_000)
     subscription: dict[str, Any] = {"id": "sub_1", "object": "subscription", "customer": "cus_1"}
     price = shop.stripe.account.get("/v1/prices")["data"][0]
     items = {"object": "list", "data": [{"id": "si_1", "price": price}]}

@@ -8,10 +8,10 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from edge import http
-from edge.connections import Connections
 from edge.errors import EdgeFull, TooManyConnections
-from edge.head import HEAD_BYTES, HEADERS, URI_BYTES
+from edge.server import http
+from edge.server.connections import Connections
+from edge.server.head import HEAD_BYTES, HEADERS, URI_BYTES
 from edge.settings import BadSetting, Settings
 from events.inference import Ask
 from ledger.db import Connection

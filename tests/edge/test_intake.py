@@ -14,7 +14,7 @@ from nats.aio.client import Client
 
 from consumers.redelivery import REASON
 from edge.errors import NotStored
-from edge.intake import FEW, UNIT_BYTES, WAITING_BYTES, Intake
+from edge.stripe.intake import FEW, UNIT_BYTES, WAITING_BYTES, Intake
 from events import broker, streams
 from events.streams import STRIPE, Sizes
 from ledger.db import Connection

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from edge import workers
-from edge.http import Protocol
+from edge.server.http import Protocol
 from events import inference, streams, usage
 from events.inference import CANCELS, Ask, Expired
 from events.usage import Quantities

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from edge import endpoint as frame
 from edge.called import Called, called
 from edge.endpoint import Endpoint, Service
-from edge.http import Protocol
+from edge.server.http import Protocol
 from events.ids import new_id
 from events.models import CUSTOM, RESERVED
 from tests.edge.running import ADMIN_TOKEN, Edge, answered, reply

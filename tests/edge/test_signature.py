@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.errors import BadSignature
-from edge.signature import verify
+from edge.stripe.signature import verify
 
 BODY = b'{"id": "evt_1"}'
 NOW = 1_800_000_000.0

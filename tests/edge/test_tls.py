@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from edge.certificate import Certificate, read_certificate
+from edge.server.certificate import Certificate, read_certificate
 from edge.settings import BadSetting, Settings
 from events.inference import Ask
 from ledger.db import Connection

@@ -10,9 +10,9 @@ from typing import Any
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from edge.connections import STATE, Connections
 from edge.errors import EdgeError
-from edge.http import Protocol
+from edge.server.connections import STATE, Connections
+from edge.server.http import Protocol
 
 
 def open_connection(

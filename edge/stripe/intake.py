@@ -21,7 +21,7 @@ from nats.aio.client import Client
 from edge.asgi import Answer, header, read_body
 from edge.commit import ACK_S, Fate, GroupCommit, Message, Outcome, backoff
 from edge.errors import BadSignature, MethodNotAllowed, NotStored
-from edge.signature import read_header, verify
+from edge.stripe.signature import read_header, verify
 from events import stripe
 from events.streams import MAX_BATCH
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, Protocol
 
-from edge.certificate import read_certificate
 from edge.errors import EdgeFull, TooManyConnections
+from edge.server.certificate import read_certificate
 from edge.settings import BadSetting, Settings
 
 STATE: Final = "tollgate.connections"  # where the server finds them in the lifespan's state

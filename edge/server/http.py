@@ -1,7 +1,7 @@
 """uvicorn's HTTP, made for the open internet.
 
 Answers leave in one piece, what is not HTTP is refused in the one shape of all errors, and
-callers have only so much room and time: `edge/connections.py` looks at each every second.
+callers have only so much room and time: `edge/server/connections.py` looks at each every second.
 """
 
 import fcntl
@@ -20,11 +20,12 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from edge import head, metrics, problem
+from edge import metrics, problem
 from edge.asgi import GONE, WHOLE
-from edge.connections import STATE, Connections
 from edge.errors import EdgeError, MalformedRequest, RequestTooSlow
-from edge.whole import Whole
+from edge.server import head
+from edge.server.connections import STATE, Connections
+from edge.server.whole import Whole
 from events.ids import new_id
 
 SLACK_BYTES: Final = 2**18  # what one read may bring; a head is measured when it is whole

@@ -24,7 +24,7 @@ from edge.errors import AlreadySubscribed, BrokerAway, InvalidInput, NoSubscript
 from edge.plans import RunningPlans
 from edge.prices import Price, find_prices
 from edge.settings import Settings
-from edge.subscriptions import Subscription, SubscriptionChanges, changed_items, describe
+from edge.stripe.subscriptions import Subscription, SubscriptionChanges, changed_items, describe
 from events import counters
 from events.windows import span
 from ledger.db import Pool, acquire

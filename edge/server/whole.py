@@ -1,4 +1,4 @@
-"""Sending head and body of an answer at once: see `edge/http.py`."""
+"""Sending head and body of an answer at once: see `edge/server/http.py`."""
 
 from collections.abc import Iterable
 from typing import ClassVar

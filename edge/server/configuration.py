@@ -41,7 +41,7 @@ def configure(
         port=port,
         workers=processes,
         loop=loop,
-        http="edge.tls:open_connection",
+        http="edge.server.tls:open_connection",
         ws="none",
         lifespan="on",
         log_config=None,

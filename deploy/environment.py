@@ -46,7 +46,7 @@ def read_settings(kind: type[S], environment: Mapping[str, str], **given: Any) -
         BadSettings: with the variable's name.
     """
     values: dict[str, Any] = {
-        field.name: environment[variable(field.name)]
+        field.name: _text(environment[variable(field.name)], field.name)
         for field in msgspec.structs.fields(kind)
         if environment.get(variable(field.name))  # an empty one is an unset one
     }
@@ -55,6 +55,14 @@ def read_settings(kind: type[S], environment: Mapping[str, str], **given: Any) -
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError as error:
         raise BadSettings(_by_variable(str(error), kind)) from error
+
+
+def _text(value: str, field: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # Python hides other bytes in halves of characters
+        raise BadSettings(f"{variable(field)} is not UTF-8") from error
+    return value
 
 
 def variable(field: str) -> str:

@@ -61,7 +61,7 @@ def read(answer: Any, form: type[T]) -> T:  # noqa: ANN401 - JSON
     """
     try:
         return msgspec.convert(answer, form)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # half a character, for a list
         raise UnreadableObject(f"Stripe says what nobody understands: {error}") from error
 
 

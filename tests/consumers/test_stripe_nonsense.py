@@ -143,7 +143,8 @@ async def test_nobody_dies_of_an_answer(world: World, data: st.DataObject) -> No
 
 async def test_who_says_sense_again_is_understood(world: World) -> None:
     for path, real in world.real.items():
-        for junk in ({}, {**real, "data": [None, *real.get("data", ())]}):
+        others = [None, *real.get("data", ())]
+        for junk in ({}, {**real, "data": others}, {**real, "data": "\ud800"}):
             world.stripe.control.mend()
             world.stripe.control.fail(path=path, body=json.dumps(junk), times=-1)
             await world.ask()

@@ -31,6 +31,8 @@ def test_settings_are_read_from_the_environment() -> None:
         ({"TOLLGATE_NATS_URL": ""}, "set TOLLGATE_NATS_URL"),
         ({"TOLLGATE_DEADLINE_S": "soon"}, "TOLLGATE_DEADLINE_S"),
         ({"TOLLGATE_DEADLINE_S": "-1"}, "TOLLGATE_DEADLINE_S"),
+        ({"TOLLGATE_DEADLINE_S": "\udcff"}, "TOLLGATE_DEADLINE_S"),  # a byte that is not UTF-8
+        ({"TOLLGATE_NATS_URL": "nats://127.0.0.1\udcff"}, "TOLLGATE_NATS_URL"),
         ({"TOLLGATE_KEY_SECRET": "short"}, "TOLLGATE_KEY_SECRET"),
     ],
 )

@@ -71,7 +71,7 @@ class Protocol(HttpToolsProtocol):
     _body = 0  # bytes of this request's body
     _body_since = inf
     _lingering = False  # the last answer is written, and the request not in, or we hang up
-    _stuck: tuple[float, int] | None = None  # since when how much of an answer was not taken
+    _stuck: tuple[float, int] | None = None  # since when too little was taken, and of how much
     _took = False  # some of it, since the last look
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
@@ -271,14 +271,14 @@ class Protocol(HttpToolsProtocol):
             self._stuck = now, unsent
             return
         since, before = self._stuck
-        patience_s = self._open.settings.unread_s
-        runs = self._runs is not None and not self._runs.response_complete
-        if now < since + patience_s or (runs and not self.flow.write_paused):
+        if before - unsent >= READ_RATE * (now - since):
+            self._stuck = now, unsent
             return
-        self._stuck = now, unsent
-        if before - unsent < READ_RATE * patience_s:
-            metrics.CUT_OFF.labels("answer_not_read").inc()
-            self.transport.abort()
+        runs = self._runs is not None and not self._runs.response_complete
+        if now < since + self._open.settings.unread_s or (runs and not self.flow.write_paused):
+            return
+        metrics.CUT_OFF.labels("answer_not_read").inc()
+        self.transport.abort()
 
     def _end(self, cycle: RequestResponseCycle | None) -> None:
         """Tell a request that its caller is gone."""

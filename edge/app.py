@@ -5,7 +5,6 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +12,6 @@ import structlog
 from litestar import Litestar, Request
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
-from litestar.static_files import create_static_files_router
 from litestar.types import ASGIApp
 
 from edge import endpoint as frame
@@ -23,9 +21,10 @@ from edge.admission.counters import Counters
 from edge.auth import Keys
 from edge.catalogue import Catalogue
 from edge.cors import Cors
+from edge.documentation.files import files_route
 from edge.documentation.pages import Pages
 from edge.documentation.place import read_place
-from edge.documentation.templating import ASSETS, templates
+from edge.documentation.templating import templates
 from edge.exceptions import EXCEPTIONS
 from edge.execution import Execution
 from edge.failures import Failures
@@ -200,7 +199,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 for endpoint in endpoints
                 if endpoint.handler
             ],
-            _assets(),
+            files_route(),
         ],
         lifespan=[lifespan, billing.running],
         dependencies={
@@ -276,14 +275,3 @@ def _always(value: Any) -> Provide:  # noqa: ANN401 - whatever a handler may dep
 
 def _caller(request: Request[Any, Any, Any]) -> Any:  # noqa: ANN401 - a Caller, set by the guard
     return request.scope["auth"]
-
-
-def _assets() -> Any:  # noqa: ANN401 - a router
-    """Our style sheet, and Swagger UI's files: of a package that need not be importable."""
-    found = find_spec("drf_spectacular_sidecar")
-    assert found is not None, "artifacts.txt is not installed; run `make setup`"
-    assert found.origin is not None
-    files = Path(found.origin).parent / "static/drf_spectacular_sidecar/swagger-ui-dist"
-    return create_static_files_router(
-        "/docs/assets", directories=[ASSETS, files], include_in_schema=False, name="assets"
-    )

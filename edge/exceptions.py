@@ -44,7 +44,7 @@ def _not_found(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]
 def _method_not_allowed(
     request: Request[Any, Any, Any], error: MethodNotAllowedException
 ) -> Response[bytes]:
-    allow = (error.headers or {"allow": "GET, HEAD"})["allow"]  # static files name none
+    allow = (error.headers or {})["allow"]
     message = f"send {allow}; see /docs for the methods of this route"
     return _answer_error(request, MethodNotAllowed(message, allow=allow))
 

@@ -1,7 +1,6 @@
 """How pages are made of templates."""
 
 import re
-from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -9,7 +8,6 @@ from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.template import TemplateConfig
 from markupsafe import Markup, escape
 
-ASSETS: Final = Path(__file__).parent / "assets"
 _CODE: Final = re.compile(r"`([^`]+)`")
 
 

@@ -237,3 +237,24 @@ def test_every_error_is_listed_with_what_to_do() -> None:
 
 def test_every_endpoint_has_a_place_in_the_index() -> None:
     assert {group_of(endpoint) for endpoint in declared(list(Service))} <= set(GROUPS)
+
+
+async def test_a_file_is_sent_once_to_who_keeps_it(client: httpx.AsyncClient) -> None:
+    url = "/docs/assets/swagger-ui-bundle.js"
+    first = await client.get(url)
+    again = await client.get(url, headers={"If-None-Match": first.headers["etag"]})
+    other = await client.get(url, headers={"If-None-Match": '"of-another-version"'})
+    head = await client.head(url)
+
+    assert first.status_code == other.status_code == head.status_code == 200
+    assert first.headers["content-type"].startswith("text/javascript")
+    assert int(first.headers["content-length"]) == len(first.content) > 1_000_000
+    assert first.content == other.content
+    assert (again.status_code, again.content) == (304, b"")
+    assert head.headers["content-length"] == first.headers["content-length"]
+    assert head.content == b""
+
+
+async def test_files_that_are_none_of_the_pages_are_not_there(client: httpx.AsyncClient) -> None:
+    for name in ("LICENSE", "swagger-ui-bundle.js.map", "%2e%2e%2ffiles.py"):
+        assert (await client.get(f"/docs/assets/{name}")).status_code == 404

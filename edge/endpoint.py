@@ -89,6 +89,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         spoken = self.task if self.dialect is None else self.dialect
         return spoken is not None and spoken.piece is not None
 
+    def status(self, ours: int) -> int:
+        """What it answers where our own routes answer `ours`: a dialect may have another status."""
+        return ours if self.dialect is None else self.dialect.status(ours)
+
 
 def inference(
     *,

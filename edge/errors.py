@@ -98,11 +98,12 @@ class Unsupported(EdgeError):
 class BadRequest(EdgeError):
     """A 422 of ours, as 400: of a dialect whose callers know no other."""
 
+    status = 400
+
     def __init__(self, error: EdgeError) -> None:
         super().__init__(error.message, param=error.param, policy=error.policy)
         self.headers = error.headers
-        self.status = 400  # type: ignore[misc] # the rest is the error's own
-        self.code, self.title = error.code, error.title  # type: ignore[misc]
+        self.code, self.title = error.code, error.title  # type: ignore[misc] # the error's own
 
 
 class MissingKey(EdgeError):

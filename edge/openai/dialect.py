@@ -11,7 +11,7 @@ from msgspec import Struct
 from edge import problem, sse
 from edge.called import Called
 from edge.dialect import Asked
-from edge.errors import BadRequest, EdgeError, WorkerGone
+from edge.errors import BadRequest, EdgeError, InvalidInput, WorkerGone
 from edge.input import decode
 from edge.openai.arguments import Arguments
 from events.ids import milliseconds_of
@@ -19,7 +19,6 @@ from events.tasks import Task
 from events.usage import Quantities
 
 DONE: Final = sse.event(b"[DONE]")  # who does not see it has less than the whole
-_UNPROCESSABLE: Final = 422
 
 encode: Final = msgspec.json.Encoder().encode  # a chunk, or an answer
 Reason = Literal["stop", "length"]
@@ -83,7 +82,11 @@ class Dialect(ABC, Generic[Body]):
         """The same, by the names of this route's arguments."""
         if error.param is not None:
             error.param = self._params.get(error.param, error.param)
-        return BadRequest(error) if error.status == _UNPROCESSABLE else error
+        return error if self.status(error.status) == error.status else BadRequest(error)
+
+    def status(self, ours: int) -> int:
+        """What is answered here where our own routes answer `ours`."""
+        return BadRequest.status if ours == InvalidInput.status else ours
 
 
 class ChunkWriter(ABC):

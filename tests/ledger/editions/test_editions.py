@@ -97,7 +97,7 @@ async def migrate_without_arranging(url: str) -> None:
     """The migrations alone, as an installation has them that was there before the views."""
 
     def apply() -> None:
-        with migrations._backend(url) as (backend, known):  # noqa: SLF001
+        with migrations._backend(url) as (backend, known):  # noqa: SLF001 - without what comes after
             backend.apply_migrations(backend.to_apply(known))
 
     await asyncio.to_thread(apply)

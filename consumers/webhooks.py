@@ -137,14 +137,14 @@ async def _resolve(host: str, port: int) -> list[str]:
     return [str(address[0]) for *_, address in found]
 
 
-def signed(secret: str, id: str, body: bytes, timestamp: int) -> dict[str, str]:  # noqa: A002
+def signed(secret: str, message_id: str, body: bytes, timestamp: int) -> dict[str, str]:
     """The headers by which a receiver knows that a webhook is ours, and new."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
-    content = b".".join((id.encode(), str(timestamp).encode(), body))
+    content = b".".join((message_id.encode(), str(timestamp).encode(), body))
     signature = base64.b64encode(hmac.digest(key, content, hashlib.sha256)).decode()
     return {
         "content-type": "application/json",
-        "webhook-id": id,
+        "webhook-id": message_id,
         "webhook-timestamp": str(timestamp),
         "webhook-signature": f"v1,{signature}",
     }

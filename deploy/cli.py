@@ -73,7 +73,7 @@ def edge(
     processes: Annotated[int, typer.Option(min=1, help="Processes that share the port.")] = 1,
 ) -> None:
     """Serve the HTTP API. Settings: see `edge/settings.py`, as TOLLGATE_<FIELD>."""
-    from deploy.serve import serve_edge  # noqa: PLC0415
+    from deploy.serve import serve_edge  # noqa: PLC0415 - likewise
 
     serve_edge(host=host, port=port, processes=processes)
 
@@ -85,7 +85,7 @@ def worker(
     ] = None,
 ) -> None:
     """Serve models. Settings: see `inference/settings.py`, as TOLLGATE_<FIELD>."""
-    from deploy.serve import run_worker  # noqa: PLC0415
+    from deploy.serve import run_worker  # noqa: PLC0415 - likewise
 
     run_worker(only)
 
@@ -93,7 +93,7 @@ def worker(
 @app.command()
 def consume() -> None:
     """Fold usage and reconcile Stripe. Settings: see `consumers/settings.py`."""
-    from deploy.serve import run_consumers  # noqa: PLC0415
+    from deploy.serve import run_consumers  # noqa: PLC0415 - likewise
 
     run_consumers()
 
@@ -107,7 +107,7 @@ def migrate(
     as_json: AsJson = False,
 ) -> int:
     """Bring the database's schema and the broker's streams up to date."""
-    from deploy.commands.migrate import run_migrations, show_status  # noqa: PLC0415
+    from deploy.commands.migrate import run_migrations, show_status  # noqa: PLC0415 - likewise
 
     if status:
         return show_status(as_json=as_json)

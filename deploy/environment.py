@@ -34,7 +34,7 @@ def environment_for_commands() -> Mapping[str, str]:
     return {**running, **os.environ}
 
 
-def read_settings(kind: type[S], environment: Mapping[str, str], **given: Any) -> S:  # noqa: ANN401
+def read_settings(kind: type[S], environment: Mapping[str, str], **given: object) -> S:
     """Read one process's settings.
 
     Args:

@@ -77,7 +77,7 @@ def edge_application() -> Any:  # noqa: ANN401 - an ASGI application, for uvicor
 def run_worker(only: str | None) -> None:
     """Serve models until SIGTERM."""
     from inference.app import create_app  # noqa: PLC0415 - brings torch along
-    from inference.settings import Settings  # noqa: PLC0415
+    from inference.settings import Settings  # noqa: PLC0415 - likewise
 
     configure_logging("worker")
     worker = create_app(read_settings(Settings, os.environ, models=only))
@@ -86,8 +86,8 @@ def run_worker(only: str | None) -> None:
 
 def run_consumers() -> None:
     """Fold and reconcile until SIGTERM."""
-    from consumers.app import create_app  # noqa: PLC0415
-    from consumers.settings import Settings  # noqa: PLC0415
+    from consumers.app import create_app  # noqa: PLC0415 - the others do without
+    from consumers.settings import Settings  # noqa: PLC0415 - likewise
 
     configure_logging("consumers")
     consumers = create_app(read_settings(Settings, os.environ))

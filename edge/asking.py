@@ -65,7 +65,7 @@ async def asking(stripe: StripeApi | None) -> AsyncIterator[StripeApi]:
         message = "Stripe does not answer; try again, it will not be done twice"
         raise StripeAway(message, retry_after_s=RETRY_S) from error
     except StripeRefused as error:
-        kind = PaymentFailed if error.status == 402 else RefusedByStripe  # noqa: PLR2004
+        kind = PaymentFailed if error.status == 402 else RefusedByStripe  # noqa: PLR2004 - Payment Required
         raise kind(str(error), param=error.param) from error
     except (LinkedOtherwise, CustomerTaken) as error:
         raise CustomerConflict(str(error)) from error

@@ -21,7 +21,7 @@ from msgspec import Struct
 from edge import auth
 from edge.errors import EdgeError, NotInScope
 from edge.examples import Example
-from edge.openai.dialect import Dialect
+from edge.openai.dialect import OpenAIDialect
 from edge.settings import Settings
 from events.tasks import Task
 
@@ -69,7 +69,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     method: str
     any_scope: bool = False  # whether keys open it that are only for some models or tasks
     task: Task | None = None  # an inference endpoint has a task,
-    dialect: Dialect[Any] | None = None  # one of OpenAI's has its dialect, and any other a handler
+    dialect: OpenAIDialect[Any] | None = (
+        None  # one of OpenAI's has its dialect, and any other a handler
+    )
     handler: Callable[..., Any] | None = None
     operation: Mapping[str, Any] | None = None  # or, as OpenAPI has it, what `Front` answers itself
     status_code: int = 200
@@ -88,6 +90,10 @@ class Endpoint(Struct, frozen=True, kw_only=True):
         """Whether its answer can be had piece by piece."""
         spoken = self.task if self.dialect is None else self.dialect
         return spoken is not None and spoken.piece is not None
+
+    def status(self, ours: int) -> int:
+        """What it answers where our own routes answer `ours`: a dialect may have another status."""
+        return ours if self.dialect is None else self.dialect.status(ours)
 
 
 def inference(
@@ -110,7 +116,7 @@ def inference(
 
 
 def spoken(
-    dialect: Dialect[Any],
+    dialect: OpenAIDialect[Any],
     path: str,
     *,
     description: str,

@@ -18,9 +18,10 @@ class EdgeError(Exception):
         headers: What else the response is to say.
     """
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "Something broke on our side"
+    # a class's own, but where an error is somebody else's
+    status: int = 500
+    code: str = "internal_error"
+    title: str = "Something broke on our side"
     unused: ClassVar[bool] = False  # for certain: nothing of a model's was used
     final: bool = False  # sending the same again does no good, or could be billed besides
 
@@ -98,11 +99,12 @@ class Unsupported(EdgeError):
 class BadRequest(EdgeError):
     """A 422 of ours, as 400: of a dialect whose callers know no other."""
 
+    status = 400
+
     def __init__(self, error: EdgeError) -> None:
         super().__init__(error.message, param=error.param, policy=error.policy)
         self.headers = error.headers
-        self.status = 400  # type: ignore[misc] # the rest is the error's own
-        self.code, self.title = error.code, error.title  # type: ignore[misc]
+        self.code, self.title = error.code, error.title
 
 
 class MissingKey(EdgeError):
@@ -298,8 +300,8 @@ class RefusedByModel(EdgeError):
 
     def __init__(self, message: str, *, status: int, code: str, param: str | None) -> None:
         super().__init__(message, param=param)
-        self.status = status  # type: ignore[misc] # the one error that brings its own
-        self.code = code  # type: ignore[misc]
+        self.status = status
+        self.code = code
 
 
 # --- come back later --------------------------------------------------------------

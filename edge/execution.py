@@ -32,6 +32,7 @@ class Call(Struct, frozen=True, kw_only=True):
 
     caller: Caller
     asked: Asked
+    body: bytes  # in which it was asked
     translator: Translator | None  # who stands between it and the model
     traceparent: str | None
     presence: Presence

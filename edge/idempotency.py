@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
@@ -28,6 +29,8 @@ from events.streams import IDEMPOTENCY
 
 log = structlog.get_logger()
 
+HEADER: Final = b"idempotency-key"
+REPLAYED: Final = (b"idempotent-replayed", b"true")  # the answer's header, where it is a repeat
 MAX_KEY: Final = 255  # characters
 MAX_GIVEN: Final = 10_000  # keys that wait to be given back; then the first one just expires
 PAUSE_S: Final = 0.5  # between tries to give them back
@@ -146,14 +149,14 @@ class Idempotency:
             self._pending.set()
 
     async def begin(
-        self, account_id: UUID, key: str, asked: bytes, request_id: UUID
+        self, account_id: UUID, key: str, asked: Sequence[bytes], request_id: UUID
     ) -> Claim | bytes:
         """Claim a key, or get the answer that was given under it.
 
         Args:
             account_id: Whose key it is: others may use the same.
             key: As the caller sent it.
-            asked: All that makes the request what it is.
+            asked: All that makes the request what it is, its body last.
             request_id: To be metered under.
 
         Raises:
@@ -166,7 +169,7 @@ class Idempotency:
             message = f"an Idempotency-Key has 1 to {MAX_KEY} characters"
             raise InvalidParameter(message, param="Idempotency-Key")
         subject = f"$KV.idempotency.{account_id}.{hashlib.sha256(key.encode()).hexdigest()}"
-        digest = hashlib.sha256(asked).digest()
+        digest = hashlib.sha256(b"\0".join(asked)).digest()
         entry, sequence = await self._read(subject)
         taken_over = entry is not None
         if entry is not None:

@@ -16,7 +16,7 @@ from events.plans import show_money
 from events.tasks import Task
 from events.usage import Quantities
 
-UNKNOWN: Final = "unknown_task"  # one label for all tasks that there are not
+UNKNOWN_TASK: Final = "unknown_task"  # one label for all tasks that there are not
 
 
 class StreamEnd(Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -38,7 +38,7 @@ class Native(Struct, frozen=True):
     @property
     def label(self) -> str:
         """The task's name, if there is such a task."""
-        return self.task.name if self.task else UNKNOWN
+        return self.task.name if self.task else UNKNOWN_TASK
 
     def read(self, body: bytes) -> Asked:
         """Read the task's input; raises as `decode_input`."""

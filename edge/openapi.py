@@ -19,7 +19,7 @@ from edge.examples import said
 from edge.groups import group_of
 from edge.jobs.taken import Taken
 from edge.native import StreamEnd
-from edge.openai.dialect import Dialect
+from edge.openai.dialect import OpenAIDialect
 from edge.problem import Problem
 from edge.refusals import refusals
 from edge.schemas import REFERENCE, schemas, types_of
@@ -165,7 +165,7 @@ def _inference(endpoint: Endpoint, task: Task) -> dict[str, Any]:
     return {**asking, "parameters": [model]}
 
 
-def _spoken(endpoint: Endpoint, dialect: Dialect[Any]) -> dict[str, Any]:
+def _spoken(endpoint: Endpoint, dialect: OpenAIDialect[Any]) -> dict[str, Any]:
     """One of OpenAI's: the body names the model."""
     stream = ""
     if dialect.piece is not None:

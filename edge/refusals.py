@@ -57,7 +57,6 @@ _INFERENCE: Final = (
     errors.CompressedBody,
     errors.IdempotencyKeyReused,
     errors.InvalidInput,
-    errors.LanguageNotSpoken,
     errors.NulCharacter,
     errors.RateLimited,
     errors.TooManyAtOnce,
@@ -103,9 +102,8 @@ def refusals(
     """
     found: defaultdict[int, set[str]] = defaultdict(set)
     for error in refused(endpoint, operation):
-        found[error.status].add(error.code)
-    # a model may refuse an input by a code of its own, in OpenAI's dialect with 400
-    named = found.keys() - ({400, 422} if endpoint.asks is not None else set())
+        found[endpoint.status(error.status)].add(error.code)
+    named = found.keys() - (_by_models(endpoint) if endpoint.asks is not None else set())
     return {
         str(status): _response(status, sorted(codes), headers, closed=status in named)
         for status, codes in sorted(found.items())
@@ -118,10 +116,11 @@ def refused(endpoint: Endpoint, operation: Mapping[str, Any]) -> set[type[EdgeEr
     found.update(_BY_PERSPECTIVE.get(endpoint.perspective, ()))
     if endpoint.perspective is Perspective.APPLICATION and not endpoint.any_scope:
         found.add(errors.NotInScope)
-    if endpoint.dialect is not None:
-        found.add(errors.Unsupported)
     if endpoint.asks is not None:
-        return found.union(_INFERENCE)
+        found.update(_INFERENCE)
+        # a language is named by our paths, and arguments that are not honoured by OpenAI's clients
+        found.add(errors.LanguageNotSpoken if endpoint.dialect is None else errors.Unsupported)
+        return found
     if "requestBody" in operation:
         found.update(_BODY)
     for parameter in operation.get("parameters", ()):
@@ -129,6 +128,11 @@ def refused(endpoint: Endpoint, operation: Mapping[str, Any]) -> set[type[EdgeEr
         if parameter["in"] == "path":
             found.add(errors.NotFound)
     return found
+
+
+def _by_models(endpoint: Endpoint) -> set[int]:
+    """The statuses by which models refuse an input, with codes of their own."""
+    return {errors.BodyTooLarge.status, endpoint.status(errors.InvalidInput.status)}
 
 
 def _response(

@@ -4,7 +4,9 @@ What is admitted, asked and metered is `edge.execution`'s.
 """
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
 from uuid import UUID
 
 from litestar.types import Receive, Scope
@@ -25,7 +27,7 @@ from edge.errors import (
 )
 from edge.execution import Call, Execution
 from edge.failures import UNKNOWN, Failures
-from edge.idempotency import Idempotency
+from edge.idempotency import HEADER, REPLAYED, Idempotency
 from edge.jobs.intake import Intake, Waiting, prefers_async
 from edge.jobs.outcome import is_hopeful
 from edge.native import Native
@@ -87,28 +89,10 @@ class InferenceRoute:
         if scope.get("method") != "POST":
             raise MethodNotAllowed("send a POST with the task's input as JSON", allow="POST")
         caller = await self._keys.authenticate(header(scope, b"authorization"))
-        target = dialect.target
-        translator = None
-        try:
-            if target.model:
-                translator = self._require(caller, target)
-            body = await read_body(scope, receive, self._max_body_bytes, caller.account.id)
-            asked = dialect.read(body)
-            if not target.model:
-                target = asked.target
-                translator = self._require(caller, target)
-            call = Call(
-                caller=caller,
-                asked=asked,
-                translator=translator,
-                traceparent=header(scope, b"traceparent"),
-                presence=Presence(scope),
-                started=time.perf_counter(),
-            )
-            return await self._answer(call, body, request_id, scope)
-        except EdgeError as error:
-            self._failures.note(caller, target.model or UNKNOWN, target.task, error)
-            raise dialect.refusal(error) from error.__cause__
+        read = partial(read_body, scope, receive, self._max_body_bytes, caller.account.id)
+        traceparent = header(scope, b"traceparent")
+        async with self._asking(caller, dialect, read, traceparent, scope) as call:
+            return await self._answer(call, request_id, scope)
 
     async def run(self, job: Job, request_id: UUID, metered_as: UUID) -> bytes:
         """The answer to an asynchronous request, whose turn it is; it is metered.
@@ -125,67 +109,92 @@ class InferenceRoute:
         dialect = self.dialect(job.path)
         if dialect is None:  # an edge of another version took it
             raise UnknownTask("this edge does not serve that path any more", param="task")
+
+        async def read() -> bytes:
+            return job.body
+
+        async with self._asking(caller, dialect, read, job.traceparent or None) as call:
+            answer = await self._execution.whole(call, request_id, metered_as=metered_as)
+        return answer.body
+
+    @asynccontextmanager
+    async def _asking(
+        self,
+        caller: Caller,
+        dialect: Dialect,
+        read: Callable[[], Awaitable[bytes]],
+        traceparent: str | None,
+        scope: Scope | None = None,
+    ) -> AsyncIterator[Call]:
+        """What a caller asks for: it is well formed, there, and theirs to have.
+
+        An error, of this or of the answering, is noted, and raised in the dialect's words.
+
+        Args:
+            caller: Who asks.
+            dialect: In which they do.
+            read: Has the body; not called where the path is wrong already.
+            traceparent: As the caller sent it.
+            scope: The request's; None of a job, for which no caller waits.
+        """
+        target = dialect.target
+        translator = None
         try:
-            if dialect.target.model:
-                translator = self._require(caller, dialect.target)
-            asked = dialect.read(job.body)
-            if not dialect.target.model:
-                translator = self._require(caller, asked.target)
-            call = Call(
+            if target.model:
+                translator = self._require(caller, target)
+            body = await read()
+            asked = dialect.read(body)
+            if not target.model:
+                target = asked.target
+                translator = self._require(caller, target)
+            yield Call(
                 caller=caller,
                 asked=asked,
+                body=body,
                 translator=translator,
-                traceparent=job.traceparent or None,
-                presence=Presence(None),
+                traceparent=traceparent,
+                presence=Presence(scope),
                 started=time.perf_counter(),
-                is_job=True,
+                is_job=scope is None,
             )
-            return (await self._execution.whole(call, request_id, metered_as=metered_as)).body
         except EdgeError as error:
-            if not is_hopeful(error):
-                self._failures.note(caller, job.model, job.task, error)
+            if scope is not None or not is_hopeful(error):  # else the job is tried again
+                self._failures.note(caller, target.model or UNKNOWN, target.task, error)
             raise dialect.refusal(error) from error.__cause__
 
-    async def _queue(self, call: Call, body: bytes, scope: Scope) -> Answer:
-        waiting = Waiting(
-            caller=call.caller,
-            asked=call.asked,
-            body=body,
-            key_hash=self._keys.hash_of(header(scope, b"authorization")),
-            priority=self._admission.plan(call.caller).priority_of_jobs(),
-            traceparent=call.traceparent or "",
-        )
-        return await self._intake.take(waiting, scope)
-
-    async def _answer(
-        self, call: Call, body: bytes, request_id: UUID, scope: Scope
-    ) -> Answer | Stream:
+    async def _answer(self, call: Call, request_id: UUID, scope: Scope) -> Answer | Stream:
         if call.asked.target.asynchronous or (prefers_async(scope) and not call.asked.stream):
-            return await self._queue(call, body, scope)
-        key = header(scope, b"idempotency-key")
+            return await self._queue(call, scope)
+        key = header(scope, HEADER)
         if call.asked.stream:
-            if key is not None:
-                message = "a stream cannot be replayed: leave out `stream`, or the Idempotency-Key"
-                raise InvalidParameter(message, param="Idempotency-Key")
-            if call.translator is not None:
-                theirs = call.translator.theirs
-                message = (
-                    f"an answer is translated into {theirs!r} when it is whole: leave out "
-                    "`stream`, or the language"
-                )
-                raise InvalidParameter(message, param="stream")
+            _require_streamable(call, key)
             authorization = header(scope, b"authorization")
             return await self._execution.stream(
                 call, request_id, lambda: self._keys.authenticate(authorization)
             )
         if key is None:
             return await self._execution.whole(call, request_id)
+        return await self._once(call, key, request_id)
+
+    async def _queue(self, call: Call, scope: Scope) -> Answer:
+        waiting = Waiting(
+            caller=call.caller,
+            asked=call.asked,
+            body=call.body,
+            key_hash=self._keys.hash_of(header(scope, b"authorization")),
+            priority=self._admission.plan(call.caller).priority_of_jobs(),
+            traceparent=call.traceparent or "",
+        )
+        return await self._intake.take(waiting, scope)
+
+    async def _once(self, call: Call, key: str, request_id: UUID) -> Answer:
+        """The answer that was given under an Idempotency-Key, or else is given now."""
         target = call.asked.target
         named = [target.model, target.task, *([target.language] if call.translator else [])]
-        same = b"\0".join((*(name.encode() for name in named), body))
+        same = [*(name.encode() for name in named), call.body]
         begun = await self._idempotency.begin(call.caller.account.id, key, same, request_id)
         if isinstance(begun, bytes):
-            return Answer(begun, [(b"idempotent-replayed", b"true")])
+            return Answer(begun, [REPLAYED])
         try:
             answer = await self._execution.whole(call, request_id, metered_as=begun.request_id)
         except BaseException as error:
@@ -205,6 +214,18 @@ class InferenceRoute:
             raise UnknownTask(f"this edge does not serve {target.task!r}", param="task")
         self._admission.require(caller, target.model, target.task)
         return translator
+
+
+def _require_streamable(call: Call, key: str | None) -> None:
+    if key is not None:
+        message = "a stream cannot be replayed: leave out `stream`, or the Idempotency-Key"
+        raise InvalidParameter(message, param="Idempotency-Key")
+    if call.translator is not None:
+        message = (
+            f"an answer is translated into {call.translator.theirs!r} when it is whole: leave out "
+            "`stream`, or the language"
+        )
+        raise InvalidParameter(message, param="stream")
 
 
 def _tasks(endpoints: Iterable[Endpoint]) -> Mapping[str, Task]:

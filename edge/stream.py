@@ -137,9 +137,7 @@ class Stream:
                 if not isinstance(reply, Chunk | Ended):
                     return refusal(reply, self._going.fact.model, self._going.fact.task)
                 piece = self._read(reply) if isinstance(reply, Chunk) else b""
-                used = self._price(reply.quantities)
-                await self._going.reservation.cover(used)
-                self._delivered = used
+                await self._cover(reply.quantities)
                 if isinstance(reply, Ended):
                     return reply
                 await _send(send, piece)
@@ -164,18 +162,20 @@ class Stream:
         value = require_shape(decode, chunk.piece, fact.model, fact.task, "a piece")
         return self._going.writer.piece(chunk.piece, value)
 
-    def _price(self, quantities: Quantities) -> Quantities:
-        """The same with its cost; it never becomes less.
+    async def _cover(self, quantities: Quantities) -> None:
+        """See that every limit has room for all that was used by now; so it counts as delivered.
 
         Raises:
-            BadReply: it does.
+            BadReply: it has become less.
+            EdgeError: a limit has no room.
         """
-        priced = self._going.price(quantities)
+        used = self._going.price(quantities)
         try:
-            priced.since(self._delivered)
+            used.since(self._delivered)
         except ValueError as error:
             raise BadReply("the model took back what it had said it used") from error
-        return priced
+        await self._going.reservation.cover(used)
+        self._delivered = used
 
     async def _go_on(self) -> None:
         """See that it may go on, and meter what was delivered since the last part.
@@ -228,9 +228,7 @@ class Stream:
                     reply = await self._incoming.next()
                     if not isinstance(reply, Chunk | Ended):
                         return
-                    used = self._price(reply.quantities)
-                    await self._going.reservation.cover(used)
-                    self._delivered = used
+                    await self._cover(reply.quantities)
                     if isinstance(reply, Ended):
                         return
         except (TimeoutError, EdgeError) as error:

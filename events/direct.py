@@ -45,13 +45,13 @@ class Direct:
         """
         return await self._read(stream, {"multi_last": filters})
 
-    async def since(self, stream: str, sequence: int, filter: str) -> Sequence[Msg]:  # noqa: A002
+    async def since(self, stream: str, sequence: int, subjects: str) -> Sequence[Msg]:
         """Up to `BATCH` messages from a sequence number on, oldest first.
 
         Raises:
             nats.errors.Error, OSError, TimeoutError: the broker is away.
         """
-        return await self._read(stream, {"seq": sequence, "batch": BATCH, "next_by_subj": filter})
+        return await self._read(stream, {"seq": sequence, "batch": BATCH, "next_by_subj": subjects})
 
     async def _read(self, stream: str, query: dict[str, Any]) -> Sequence[Msg]:
         number = str(next(self._numbers))

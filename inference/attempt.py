@@ -38,7 +38,7 @@ def attempt(
     try:
         outcomes = call(items)
         if len(outcomes) != len(items):
-            raise ValueError(f"{len(items)} inputs and {len(outcomes)} results")  # noqa: TRY301
+            raise ValueError(f"{len(items)} inputs and {len(outcomes)} results")  # noqa: TRY301 - the model is at fault, as below
         return [Attempt(items, outcomes, perf_counter() - started)]
     except DeviceFull:
         half = len(items) // 2

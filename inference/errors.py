@@ -19,7 +19,7 @@ class InputRefused(InferenceError):
         Args:
             code: snake_case and stable; callers branch on it.
             message: for the caller: what is wrong and what to do.
-            status: the answer's, 400 to 499.
+            status: the answer's, 400 to 499; of 413 and 422 the documentation says it.
             param: the field of the input.
         """
         super().__init__(message)

@@ -4,9 +4,10 @@ import asyncio
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 Result = TypeVar("Result")
+Arguments = TypeVarTuple("Arguments")
 
 
 class ModelThread:
@@ -21,7 +22,9 @@ class ModelThread:
         self._calls: SimpleQueue[_Call | None] = SimpleQueue()
         threading.Thread(target=self._work, name=name, daemon=True).start()
 
-    async def call(self, function: Callable[..., Result], *arguments: Any) -> Result:  # noqa: ANN401
+    async def call(
+        self, function: Callable[[*Arguments], Result], *arguments: *Arguments
+    ) -> Result:
         """Run ``function(*arguments)`` after what was called before; its result or error.
 
         Cancelled, it no longer waits, and the call runs nevertheless.

@@ -67,9 +67,9 @@ async def create_key(
     return key, minted.plain
 
 
-async def find_key(connection: Connection, hash: bytes) -> ApiKey | None:  # noqa: A002
-    """The key with this hash, revoked ones included: see `revoked_at`."""
-    row = await connection.fetchrow(_SQL["find_key"], hash)
+async def find_key(connection: Connection, digest: bytes) -> ApiKey | None:
+    """The key of which this is the hash, revoked ones included: see `revoked_at`."""
+    row = await connection.fetchrow(_SQL["find_key"], digest)
     return _key(row) if row else None
 
 

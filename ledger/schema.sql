@@ -203,7 +203,8 @@ SELECT
     sum(output_characters)::bigint AS output_characters,
     sum(device_ms)::bigint AS device_ms,
     sum(cost)::bigint AS cost,
-    sum(errors)::bigint AS errors
+    sum(errors)::bigint AS errors,
+    sum(translated_characters)::bigint AS translated_characters
 FROM usage_events
 GROUP BY 1, 2, 3, 4, 5, 6;
 
@@ -224,7 +225,8 @@ SELECT
     output_characters,
     device_ms,
     cost,
-    errors
+    errors,
+    translated_characters
 FROM usage_totals;
 
 CREATE OR REPLACE VIEW usage_by_day AS
@@ -244,7 +246,8 @@ SELECT
     sum(output_characters)::bigint AS output_characters,
     sum(device_ms)::bigint AS device_ms,
     sum(cost)::bigint AS cost,
-    sum(errors)::bigint AS errors
+    sum(errors)::bigint AS errors,
+    sum(translated_characters)::bigint AS translated_characters
 FROM usage_totals
 GROUP BY 1, 2, 3, 4, 5, 6;
 
@@ -265,7 +268,8 @@ SELECT
     sum(output_characters)::bigint AS output_characters,
     sum(device_ms)::bigint AS device_ms,
     sum(cost)::bigint AS cost,
-    sum(errors)::bigint AS errors
+    sum(errors)::bigint AS errors,
+    sum(translated_characters)::bigint AS translated_characters
 FROM usage_totals
 GROUP BY 1, 2, 3, 4, 5, 6;
 

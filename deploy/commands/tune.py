@@ -54,7 +54,7 @@ def tune_models(
 def _measure(declared: ModelDeclared) -> Mapping[str, int]:
     from inference import tune  # noqa: PLC0415 - the other commands do without
     from inference.models import load  # noqa: PLC0415 - brings torch along
-    from inference.models.model import Generator, Model  # noqa: PLC0415
+    from inference.models.model import Generator, Model  # noqa: PLC0415 - likewise
 
     def loaded(slots: int) -> Model | Generator:
         limits = replace(declared.limits, batch_tokens=UNBOUNDED, slots=slots)

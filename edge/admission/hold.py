@@ -149,7 +149,7 @@ class Hold(Allowance):
             if least > self.limit:
                 break
             if attempt < TRIES - 1:
-                await asyncio.sleep(COLLISION_S * (0.5 + random.random()))  # noqa: S311
+                await asyncio.sleep(COLLISION_S * (0.5 + random.random()))  # noqa: S311 - no secret
         self._full_until = asyncio.get_running_loop().time() + FULL_S
         if self._spent is not None and self._ledger is not None:
             await self._ledger.correct(self._stream, self._spent.subject)

@@ -13,8 +13,6 @@ from edge.endpoint import Endpoint
 from edge.errors import EdgeError
 from edge.refusals import refused
 
-BAD_REQUEST: Final = 400
-UNPROCESSABLE: Final = 422
 ADVICE: Final[Mapping[int, str]] = {
     400: "Mend the request: `message` says what is wrong, `error.param` where.",
     401: "Send another key, or token, as `message` says.",
@@ -57,12 +55,10 @@ def mistakes(endpoint: Endpoint, operation: Mapping[str, Any]) -> Sequence[Mista
         operation: The same in the OpenAPI document.
     """
     found = dict.fromkeys(refused(endpoint, operation), "") | dict(_said(endpoint.handler))
-    known = [_mistake(kind, why) for kind, why in found.items()]
-    if endpoint.dialect is not None:  # as edge/openai/dialect.py has it
-        known = [
-            replace(one, status=BAD_REQUEST) if one.status == UNPROCESSABLE else one
-            for one in known
-        ]
+    known = [
+        replace(_mistake(kind, why), status=endpoint.status(kind.status))
+        for kind, why in found.items()
+    ]
     return sorted(known, key=lambda mistake: (mistake.status, mistake.code))
 
 

@@ -15,6 +15,7 @@ from edge.documentation.requests import request_of, variables_of
 from edge.documentation.snippets import Request, curl, javascript, python
 from edge.documentation.variables import Variable, needed
 from edge.endpoint import JSON, Endpoint, Perspective
+from edge.errors import InvalidInput
 from edge.groups import GROUPS, group_of
 from edge.native import StreamEnd
 from events.usage import Quantities
@@ -130,6 +131,7 @@ class Pages:
             "task": endpoint.task,
             "dialect": endpoint.dialect,
             "metered": _metered(endpoint),
+            "unfit": endpoint.status(InvalidInput.status),
         }
 
     def shown(self, endpoint: Endpoint, place: Place) -> Sequence[Shown]:

@@ -22,8 +22,9 @@ class Cancelled(Struct, frozen=True):
 async def cancel_jobs(
     caller: NamedDependency[Caller],
     jobs: NamedDependency[JobStore],
-    # to be said, so that nobody cancels all by mistake
-    which: Annotated[Literal["open"], QueryParameter(name="state")],  # noqa: ARG001
+    which: Annotated[  # noqa: ARG001 - to be said, so that nobody cancels all by mistake
+        Literal["open"], QueryParameter(name="state")
+    ],
 ) -> Cancelled:
     """Cancel them."""
     return Cancelled(await jobs.cancel_all(caller.account.id))

@@ -36,8 +36,9 @@ class JobList(Struct, frozen=True, kw_only=True):
 async def list_jobs(
     caller: NamedDependency[Caller],
     jobs: NamedDependency[JobStore],
-    # the only ones that are listed
-    which: Annotated[Literal["open"], QueryParameter(name="state")] = "open",  # noqa: ARG001
+    which: Annotated[  # noqa: ARG001 - no others are listed
+        Literal["open"], QueryParameter(name="state")
+    ] = "open",
     after: Annotated[UUID | None, QueryParameter(description="Only later ones than this.")] = None,
     limit: Annotated[int, QueryParameter(ge=1, le=1_000)] = 100,
 ) -> JobList:

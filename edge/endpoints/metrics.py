@@ -14,7 +14,7 @@ async def get_metrics() -> Response[bytes]:
     registry = REGISTRY
     if "PROMETHEUS_MULTIPROC_DIR" in os.environ:  # the library's own switch
         registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # it has no types
     # Litestar says itself that it is UTF-8
     return Response(
         generate_latest(registry), media_type=CONTENT_TYPE_LATEST.partition("; charset")[0]

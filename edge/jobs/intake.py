@@ -19,7 +19,7 @@ from edge.errors import (
     NoWebhook,
     TooManyJobs,
 )
-from edge.idempotency import Idempotency
+from edge.idempotency import HEADER, REPLAYED, Idempotency
 from edge.jobs.store import JobStore
 from edge.jobs.taken import result_url, taken, told_url
 from edge.settings import Settings
@@ -89,17 +89,17 @@ class Intake:
             raise BodyTooLarge(message)
         webhook = await self._webhook(waiting, header(scope, WEBHOOK.lower().encode()))
         job = self._job(waiting, scope["raw_path"], secret_id(), webhook)
-        key = header(scope, b"idempotency-key")
+        key = header(scope, HEADER)
         headers = [PREFERRED] if prefers_async(scope) else []
         if key is None:
             await self._store.put(job)
             return taken(result_url(scope, self._settings, job.id), headers)
         target = waiting.asked.target
-        named = (target.model, target.task, target.language)
-        same = b"\0".join((b"async", *(name.encode() for name in named), waiting.body))
+        named = ("async", target.model, target.task, target.language)
+        same = (*(name.encode() for name in named), waiting.body)
         begun = await self._idempotency.begin(waiting.caller.account.id, key, same, job.id)
         if isinstance(begun, bytes):
-            return taken(begun.decode(), [*headers, (b"idempotent-replayed", b"true")])
+            return taken(begun.decode(), [*headers, REPLAYED])
         try:
             if begun.request_id == job.id:
                 await self._store.put(job, keyed=True)

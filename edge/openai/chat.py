@@ -20,7 +20,7 @@ from edge.openai.arguments import (
     WritingArguments,
     usage_wanted,
 )
-from edge.openai.dialect import ChunkWriter, Dialect, Reason, Usage, encode, usage_of
+from edge.openai.dialect import ChunkWriter, FinishReason, OpenAIDialect, Usage, encode, usage_of
 from events.tasks import chat
 from events.tasks.chat import MAX_MESSAGES, ChatInput, ChatResult, Content, Message, Role
 from events.tasks.generation import GenerationPiece
@@ -123,7 +123,7 @@ class ChatChoice(Struct, frozen=True, kw_only=True):
     index: int
     message: AnswerMessage
     logprobs: None = None
-    finish_reason: Reason
+    finish_reason: FinishReason
 
 
 class ChatCompletion(Struct, frozen=True, kw_only=True):
@@ -150,7 +150,7 @@ class ChunkChoice(Struct, frozen=True, kw_only=True):
     index: int
     delta: Delta
     logprobs: None = None
-    finish_reason: Reason | None = None
+    finish_reason: FinishReason | None = None
 
 
 class ChatChunk(Struct, frozen=True, kw_only=True):
@@ -164,7 +164,7 @@ class ChatChunk(Struct, frozen=True, kw_only=True):
     usage: Usage | UnsetType | None = UNSET  # null in all but the last, if it is wanted
 
 
-class ChatDialect(Dialect[ChatArguments]):
+class ChatDialect(OpenAIDialect[ChatArguments]):
     """The task `chat`."""
 
     def asked(self, body: ChatArguments) -> Asked:
@@ -221,7 +221,7 @@ class ChatWriter(ChunkWriter):
         return encode(
             ChatCompletion(
                 id=self._id,
-                created=self.created,
+                created=self._created,
                 model=self._model,
                 choices=choices,
                 usage=usage_of(used),
@@ -239,7 +239,7 @@ class ChatWriter(ChunkWriter):
         added = self._chunk(index, Delta(content=value.text)) if value.text else b""
         return added + (self._chunk(index, Delta(), value.reason) if value.reason else b"")
 
-    def ended(self, reason: Reason) -> bytes:
+    def ended(self, reason: FinishReason) -> bytes:
         """A chunk that adds nothing."""
         return self._chunk(0, Delta(), reason)
 
@@ -247,14 +247,14 @@ class ChatWriter(ChunkWriter):
         """A chunk without a choice."""
         return self._event([], usage)
 
-    def _chunk(self, index: int, delta: Delta, reason: Reason | None = None) -> bytes:
+    def _chunk(self, index: int, delta: Delta, reason: FinishReason | None = None) -> bytes:
         choice = ChunkChoice(index=index, delta=delta, finish_reason=reason)
         return self._event([choice], None)
 
     def _event(self, choices: list[ChunkChoice], usage: Usage | None) -> bytes:
         chunk = ChatChunk(
             id=self._id,
-            created=self.created,
+            created=self._created,
             model=self._model,
             choices=choices,
             usage=usage if self._usage else UNSET,

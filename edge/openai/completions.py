@@ -20,7 +20,7 @@ from edge.openai.arguments import (
     prompts_of,
     usage_wanted,
 )
-from edge.openai.dialect import ChunkWriter, Dialect, Reason, Usage, encode, usage_of
+from edge.openai.dialect import ChunkWriter, FinishReason, OpenAIDialect, Usage, encode, usage_of
 from events.tasks import completion
 from events.tasks.completion import MAX_PROMPTS, CompletionInput, CompletionResult
 from events.tasks.generation import GenerationPiece
@@ -48,7 +48,7 @@ class CompletionChoice(Struct, frozen=True, kw_only=True):
     index: int
     text: str
     logprobs: None = None
-    finish_reason: Reason | None
+    finish_reason: FinishReason | None
 
 
 class Completion(Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ class Completion(Struct, frozen=True, kw_only=True):
     usage: Usage | UnsetType | None = UNSET  # null in all but a stream's last, if it is wanted
 
 
-class CompletionDialect(Dialect[CompletionArguments]):
+class CompletionDialect(OpenAIDialect[CompletionArguments]):
     """The task `completion`."""
 
     def asked(self, body: CompletionArguments) -> Asked:
@@ -107,7 +107,7 @@ class CompletionWriter(ChunkWriter):
         """What is added to one of them, and that it ends."""
         return self._chunk(value.index or 0, value.text, value.reason or None)
 
-    def ended(self, reason: Reason) -> bytes:
+    def ended(self, reason: FinishReason) -> bytes:
         """A chunk that adds nothing."""
         return self._chunk(0, "", reason)
 
@@ -115,7 +115,7 @@ class CompletionWriter(ChunkWriter):
         """A chunk without a choice."""
         return self._event([], usage)
 
-    def _chunk(self, index: int, text: str, reason: Reason | None) -> bytes:
+    def _chunk(self, index: int, text: str, reason: FinishReason | None) -> bytes:
         return self._event([CompletionChoice(index=index, text=text, finish_reason=reason)], None)
 
     def _event(self, choices: list[CompletionChoice], usage: Usage | None) -> bytes:
@@ -127,7 +127,7 @@ class CompletionWriter(ChunkWriter):
         return encode(
             Completion(
                 id=self._id,
-                created=self.created,
+                created=self._created,
                 model=self._model,
                 choices=choices,
                 usage=usage,

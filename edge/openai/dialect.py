@@ -11,7 +11,7 @@ from msgspec import Struct
 from edge import problem, sse
 from edge.called import Called
 from edge.dialect import Asked
-from edge.errors import BadRequest, EdgeError, WorkerGone
+from edge.errors import BadRequest, EdgeError, InvalidInput, WorkerGone
 from edge.input import decode
 from edge.openai.arguments import Arguments
 from events.ids import milliseconds_of
@@ -19,10 +19,9 @@ from events.tasks import Task
 from events.usage import Quantities
 
 DONE: Final = sse.event(b"[DONE]")  # who does not see it has less than the whole
-_UNPROCESSABLE: Final = 422
 
 encode: Final = msgspec.json.Encoder().encode  # a chunk, or an answer
-Reason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length"]
 Body = TypeVar("Body", bound=Arguments)
 
 
@@ -34,7 +33,7 @@ class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
     total_tokens: int
 
 
-class Dialect(ABC, Generic[Body]):
+class OpenAIDialect(ABC, Generic[Body]):
     """One route: the body names the model, and is put into the words of a task.
 
     A result is of the route's own type, and errors that are 422 elsewhere are 400:
@@ -83,7 +82,11 @@ class Dialect(ABC, Generic[Body]):
         """The same, by the names of this route's arguments."""
         if error.param is not None:
             error.param = self._params.get(error.param, error.param)
-        return BadRequest(error) if error.status == _UNPROCESSABLE else error
+        return error if self.status(error.status) == error.status else BadRequest(error)
+
+    def status(self, ours: int) -> int:
+        """What is answered here where our own routes answer `ours`."""
+        return BadRequest.status if ours == InvalidInput.status else ours
 
 
 class ChunkWriter(ABC):
@@ -104,28 +107,25 @@ class ChunkWriter(ABC):
         self._model = model
         self._texts = texts
         self._usage = usage
-        self.created = milliseconds_of(request_id) // 1_000
+        self._created = milliseconds_of(request_id) // 1_000
 
     @abstractmethod
-    def ended(self, reason: Reason) -> bytes:
+    def ended(self, reason: FinishReason) -> bytes:
         """Why the only text ended."""
 
     @abstractmethod
     def told(self, usage: Usage) -> bytes:
         """What was used, and no text."""
 
-    def finish(self, reason: Reason, used: Quantities) -> bytes:
-        """Why it ended, if its pieces did not say, and what it used."""
-        ended = self.ended(reason) if self._texts == 1 else b""
-        return ended + (self.told(usage_of(used)) if self._usage else b"")
-
-    def end(self, reason: Reason | Literal["cancelled"], used: Quantities) -> bytes:
+    def end(self, reason: FinishReason | Literal["cancelled"], used: Quantities) -> bytes:
         """The last chunks, and the mark of a stream that is whole."""
         if reason == "cancelled":
             return self.cut(
                 WorkerGone("the worker left before the text was whole; try again"), used
             )
-        return self.finish(reason, used) + DONE
+        ended = self.ended(reason) if self._texts == 1 else b""  # of several, pieces say it
+        told = self.told(usage_of(used)) if self._usage else b""
+        return ended + told + DONE
 
     def cut(self, error: EdgeError, _used: Quantities) -> bytes:
         """An error in place of it: of a limit, too, since these clients know no other end."""

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from edge.called import Called
 from edge.dialect import Asked
 from edge.openai.arguments import Arguments, TextOrTokens, prompts_of
-from edge.openai.dialect import Dialect, Usage, encode
+from edge.openai.dialect import OpenAIDialect, Usage, encode
 from events.tasks import embeddings
 from events.tasks.embeddings import (
     MAX_SENTENCES,
@@ -55,7 +55,7 @@ class EmbeddingList(Struct, frozen=True, kw_only=True):
     usage: Usage
 
 
-class EmbeddingDialect(Dialect[EmbeddingArguments]):
+class EmbeddingDialect(OpenAIDialect[EmbeddingArguments]):
     """The task `embeddings`."""
 
     def asked(self, body: EmbeddingArguments) -> Asked:

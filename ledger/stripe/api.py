@@ -115,7 +115,7 @@ class StripeApi:
         )
         self._pace = AsyncLimiter(max(1.0, per_second / 4), max(1.0, per_second / 4) / per_second)
 
-    async def get(self, path: str, **params: Any) -> Json:  # noqa: ANN401 - as Stripe names them
+    async def get(self, path: str, **params: object) -> Json:
         """Ask for an object or a list.
 
         Args:
@@ -130,7 +130,7 @@ class StripeApi:
         """
         return await self._request("get", path, params)
 
-    async def post(self, path: str, *, idempotency_key: str, **params: Any) -> Json:  # noqa: ANN401
+    async def post(self, path: str, *, idempotency_key: str, **params: object) -> Json:
         """Make or change something; safe to repeat with the same key for a day.
 
         To a repeat Stripe says what it said the first time, whatever happened since. So what
@@ -147,11 +147,11 @@ class StripeApi:
             return answer
         return await self.get(path if path.endswith(f"/{id_}") else f"{path}/{id_}")
 
-    async def delete(self, path: str, **params: Any) -> Json:  # noqa: ANN401
+    async def delete(self, path: str, **params: object) -> Json:
         """Delete or cancel something. Raises as `get` does."""
         return await self._request("delete", path, params)
 
-    async def pages(self, path: str, **params: Any) -> AsyncIterator[Json]:  # noqa: ANN401
+    async def pages(self, path: str, **params: object) -> AsyncIterator[Json]:
         """Everything in a list, newest first. Raises as `page` does."""
         after: Json = {}
         has_more = True
@@ -161,7 +161,7 @@ class StripeApi:
                 yield item
             after = {"starting_after": items[-1]["id"]} if items else {}
 
-    async def page(self, path: str, **params: Any) -> tuple[list[Json], bool]:  # noqa: ANN401
+    async def page(self, path: str, **params: object) -> tuple[list[Json], bool]:
         """The objects of a page, each with an id, and whether there are more.
 
         What has no id cannot be kept, nor be asked for: it is left out, and said.
@@ -186,7 +186,7 @@ class StripeApi:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.close_async()  # type: ignore[no-untyped-call]
+        await self._http.close_async()  # type: ignore[no-untyped-call] # stripe has few types
 
     async def _request(self, method: str, path: str, params: Json) -> Json:
         answer, _ = await self._answer(method, path, params)

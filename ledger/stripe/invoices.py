@@ -266,7 +266,7 @@ class _Explanation:
         try:
             answer = await self._stripe.get(path)
         except StripeRefused as error:
-            if error.status != 404:  # noqa: PLR2004
+            if error.status != 404:  # noqa: PLR2004 - it is not there
                 raise
             return None
         async with self._connection.transaction():

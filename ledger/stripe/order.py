@@ -50,7 +50,7 @@ def last(snapshots: Sequence[Snapshot]) -> tuple[Snapshot, bool]:
         states.setdefault(json.dumps(event.object, sort_keys=True), []).append(event)
     if len(states) == 1:
         return later[-1], True
-    if len(states) == 2:  # noqa: PLR2004
+    if len(states) == 2:  # noqa: PLR2004 - of more nothing is certain
         one, other = states.values()
         if _follows(other, one):
             return other[-1], True

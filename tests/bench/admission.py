@@ -184,15 +184,15 @@ async def _fill() -> None:
     async with admitting() as admission:
         # the last two of an edge's parts are what is asked of them: no broker, no ledger
         accounts = Accounts.__new__(Accounts)
-        accounts._accounts, accounts._keys, accounts._unknown = {}, {}, {}  # noqa: SLF001
-        accounts._fresh_until = float("inf")  # noqa: SLF001
+        accounts._accounts, accounts._keys, accounts._unknown = {}, {}, {}  # noqa: SLF001 - see above
+        accounts._fresh_until = float("inf")  # noqa: SLF001 - likewise
         before = _resident()
         for _ in range(KNOWN):
             digest = random.randbytes(32)
             caller = a_caller("default")
-            accounts._keep(digest, Found(caller.account, caller.key), 0.0)  # noqa: SLF001
+            accounts._keep(digest, Found(caller.account, caller.key), 0.0)  # noqa: SLF001 - likewise
         known = _resident()
-        for account in list(accounts._accounts.values())[: KNOWN // 10]:  # noqa: SLF001
+        for account in list(accounts._accounts.values())[: KNOWN // 10]:  # noqa: SLF001 - likewise
             key = ApiKey(
                 id=str(account.id), account_id=account.id, name="", created_at=account.created_at
             )

@@ -164,7 +164,8 @@ async def tell(pipeline: Pipeline, stand_in: StandIn, histories: int, **settings
 
 
 async def nothing_asked(pipeline: Pipeline) -> bool:
-    return await pipeline.ledger.fetchval(UNSETTLED, FETCHED) == 0  # type: ignore[no-any-return]
+    unsettled: int = await pipeline.ledger.fetchval(UNSETTLED, FETCHED)
+    return unsettled == 0
 
 
 async def test_a_thousand_histories_end_as_stripe_has_them(pipeline: Pipeline) -> None:

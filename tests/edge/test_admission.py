@@ -411,7 +411,7 @@ async def test_a_clock_that_jumps_loses_nobody_a_window_and_lets_nobody_through(
     true_time = time.time
     admitted: Counter[int] = Counter()
     for jump_s in (0, 3_600, 0, -86_400, 3_600, 0):
-        monkeypatch.setattr(time, "time", lambda: true_time() + jump_s)  # noqa: B023
+        monkeypatch.setattr(time, "time", lambda: true_time() + jump_s)  # noqa: B023 - until the next jump
         for _ in range(4):
             at = _id_at(time_ms())
             try:

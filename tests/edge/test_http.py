@@ -401,7 +401,7 @@ def limited(**settings: object) -> Connections:
         ([""] * 3, True),
     ],
 )
-def test_an_address_has_only_so_many_connections(addresses: list[str], fits: bool) -> None:  # noqa: FBT001
+def test_an_address_has_only_so_many_connections(addresses: list[str], *, fits: bool) -> None:
     connections = limited(trusted_proxies="10.0.0.0/8, 203.0.113.7")
     first, *others = [Dummy() for _ in addresses]
     connections.join(first, addresses[0])

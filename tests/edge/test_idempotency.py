@@ -118,20 +118,20 @@ async def test_a_dead_edges_claim_expires_and_keeps_its_id(nats: Client) -> None
     await direct.start()
     account, first_id = uuid4(), new_id()
     store = Idempotency(nats, direct, claim_s=0.5)
-    dead = await store.begin(account, "k", b"asked", first_id)
+    dead = await store.begin(account, "k", [b"asked"], first_id)
     with pytest.raises(StillRunning):
-        await store.begin(account, "k", b"asked", new_id())
+        await store.begin(account, "k", [b"asked"], new_id())
     expired = time.time() + 0.6
     await until(lambda: time.time() > expired)
 
-    taken_over = await store.begin(account, "k", b"asked", new_id())
+    taken_over = await store.begin(account, "k", [b"asked"], new_id())
 
     assert isinstance(dead, Claim)
     assert isinstance(taken_over, Claim)
     assert taken_over.request_id == first_id
     await dead.complete(b"too late")  # it was not dead: its answer is not the one that counts
     await taken_over.complete(b"the answer")
-    assert await store.begin(account, "k", b"asked", new_id()) == b"the answer"
+    assert await store.begin(account, "k", [b"asked"], new_id()) == b"the answer"
 
 
 async def test_who_took_a_claim_over_and_fails_leaves_its_id_to_the_next(nats: Client) -> None:
@@ -141,18 +141,18 @@ async def test_who_took_a_claim_over_and_fails_leaves_its_id_to_the_next(nats: C
     await direct.start()
     account, first_id, own_id = uuid4(), new_id(), new_id()
     store = Idempotency(nats, direct, claim_s=0.0)
-    await store.begin(account, "k", b"asked", first_id)
+    await store.begin(account, "k", [b"asked"], first_id)
 
     for _ in range(2):
-        taken_over = await store.begin(account, "k", b"asked", new_id())
+        taken_over = await store.begin(account, "k", [b"asked"], new_id())
         assert isinstance(taken_over, Claim)
         assert taken_over.request_id == first_id
         await taken_over.release()
 
-    own = await store.begin(account, "another", b"asked", own_id)
+    own = await store.begin(account, "another", [b"asked"], own_id)
     assert isinstance(own, Claim)
     await own.release()
-    anew = await store.begin(account, "another", b"something else", new_id())
+    anew = await store.begin(account, "another", [b"something else"], new_id())
     assert isinstance(anew, Claim)
     assert anew.request_id != own_id
 
@@ -166,9 +166,8 @@ async def test_a_taken_over_request_that_cannot_be_metered_is_voided_and_billed_
     direct = Direct(edge.nats)
     await direct.start()
     dead = Idempotency(edge.nats, direct, claim_s=0.0)
-    asked = b"\0".join((b"good", b"echo", body))
     first_id = new_id()
-    await dead.begin(edge.account.id, "k", asked, first_id)
+    await dead.begin(edge.account.id, "k", [b"good", b"echo", body], first_id)
     await edge.nats.jetstream().delete_stream(streams.USAGE)
     async with edge.client() as client:
         client.headers["Idempotency-Key"] = "k"
@@ -195,21 +194,21 @@ async def test_a_key_that_the_broker_does_not_take_back_is_given_back_later(nats
     await direct.start()
     store = Idempotency(nats, direct, claim_s=PATIENCE_S)
     account, first_id = uuid4(), new_id()
-    claim = await store.begin(account, "k", b"asked", first_id)
+    claim = await store.begin(account, "k", [b"asked"], first_id)
     assert isinstance(claim, Claim)
     await _take_up_to(nats, 1)
     giving_back = asyncio.create_task(store.run())
 
     await claim.release(voided=True)
     with pytest.raises(StillRunning):
-        await store.begin(account, "k", b"asked", new_id())
+        await store.begin(account, "k", [b"asked"], new_id())
     await _take_up_to(nats, -1)
 
     begun: list[Claim | bytes] = []
 
     async def is_free() -> bool:
         try:
-            begun.append(await store.begin(account, "k", b"asked", new_id()))
+            begun.append(await store.begin(account, "k", [b"asked"], new_id()))
         except StillRunning:
             return False
         return True

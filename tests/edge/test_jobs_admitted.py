@@ -349,6 +349,28 @@ async def test_many_slow_jobs_of_one_account_hold_up_nobody_else(
     assert len(asked) == 13  # and none is lost
 
 
+async def test_lanes_that_an_earlier_version_has_made_become_what_this_one_has(
+    nats: Client, nats_url: str, database_url: str, ledger: Connection
+) -> None:
+    """With a bound on what is in hand one account's jobs would go on holding up all others."""
+    await streams.prepare(nats, streams.Sizes())
+    lanes = [job_lane(lane) for lane in Lane]
+    for lane in lanes:
+        await nats.jetstream().add_consumer(JOBS, lane.evolve(max_ack_pending=7))
+
+    async def bounds() -> set[int | None]:
+        names = [lane.durable_name or "" for lane in lanes]
+        found = [await nats.jetstream().consumer_info(JOBS, name) for name in names]
+        return {one.config.max_ack_pending for one in found}
+
+    async def unbounded() -> bool:
+        return await bounds() == {-1}
+
+    assert await bounds() == {7}
+    async with running(nats, nats_url, database_url, ledger):
+        await until(unbounded)
+
+
 async def _all_are_looked_at(nats: Client) -> bool:
     name = job_lane(Lane.NORMAL).durable_name or ""
     return not (await nats.jetstream().consumer_info(JOBS, name)).num_pending

@@ -30,7 +30,10 @@ ENDPOINTS = frame.declared(list(Service))
         ("/v1/fra_Latn/m/t", Called("m", "t", "fra_Latn")),
         ("/v1/gpu/async/fr/m/t", Called("m", "t", "fr", asynchronous=True)),
         ("/v1/custom_model/7/t", Called("custom_model/7", "t")),
-        ("/v1/gpu/async/fr/custom_model/7/t", Called("custom_model/7", "t", "fr", True)),  # noqa: FBT003
+        (
+            "/v1/gpu/async/fr/custom_model/7/t",
+            Called("custom_model/7", "t", "fr", asynchronous=True),
+        ),
         ("/v1/custom_model%2F7/t", Called("custom_model/7", "t")),
         ("/v1/a%2Fb/t", Called("a/b", "t")),
         ("/v1/m/kw-kp-extraction", Called("m", "kw-kp-extraction")),

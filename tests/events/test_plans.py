@@ -117,7 +117,7 @@ def test_money_is_read_as_it_is_shown(nanos: int) -> None:
 
 @given(
     st.sampled_from(WINDOWS),
-    st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001
+    st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC)),  # noqa: DTZ001 - it adds the zone
 )
 def test_windows_follow_one_another_without_a_gap(window: Window, at: datetime) -> None:
     at_ms = int(at.timestamp() * 1_000)

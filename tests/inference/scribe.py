@@ -173,7 +173,7 @@ class Desk:
 
     def text(self, text: str) -> str:
         """All pieces of a stream."""
-        return "".join(chunk.piece.text for chunk in self.chunks[text])  # type: ignore[attr-defined]
+        return "".join(chunk.piece.text for chunk in self.chunks[text])  # type: ignore[attr-defined] # a GenerationPiece
 
 
 @asynccontextmanager

@@ -46,7 +46,7 @@ def refusal(model: Generator, task: str, value: TaskInput) -> InputRefused:
 def said(advances: Sequence[Advance]) -> list[GenerationPiece]:
     pieces = [piece.said for advance in advances for piece in advance.pieces]
     assert all(isinstance(piece, GenerationPiece) for piece in pieces)
-    return pieces  # type: ignore[return-value]
+    return pieces  # type: ignore[return-value] # see above
 
 
 def chat(*said: tuple[Any, str], **more: Any) -> ChatInput:

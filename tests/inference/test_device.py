@@ -8,7 +8,7 @@ import torch
 from msgspec.structs import replace
 
 from events.models import ModelDeclared
-from events.tasks.embeddings import EmbeddingsInput
+from events.tasks.embeddings import EmbeddingsInput, EmbeddingsResult
 from inference.attempt import attempt
 from inference.errors import DeviceFull, InputRefused, ModelUnfit
 from inference.models.device import copied, device_of
@@ -19,14 +19,14 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is n
 
 def crowd(model: Any, monkeypatch: pytest.MonkeyPatch, *, tokens: int) -> None:
     """Let the model's device have room for so many tokens of a batch, and no more."""
-    forward = model._model.forward  # noqa: SLF001
+    forward = model._model.forward  # noqa: SLF001 - there is no public way to fill it
 
     def crowded(*arguments: Any, **named: Any) -> Any:
         if named["input_ids"].numel() > tokens:
             raise torch.OutOfMemoryError
         return forward(*arguments, **named)
 
-    monkeypatch.setattr(model._model, "forward", crowded)  # noqa: SLF001
+    monkeypatch.setattr(model._model, "forward", crowded)  # noqa: SLF001 - likewise
 
 
 def embed(model: Model, *inputs: EmbeddingsInput) -> list[Answer | Exception]:
@@ -90,5 +90,5 @@ def test_numbers_arrive_on_a_gpu() -> None:
 
 def _vectors(answer: Answer | Exception) -> list[list[float]]:
     assert isinstance(answer, Answer)
-    vectors: list[list[float]] = answer.result.embeddings  # type: ignore[attr-defined]
-    return vectors
+    assert isinstance(answer.result, EmbeddingsResult)
+    return answer.result.embeddings

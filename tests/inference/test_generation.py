@@ -75,7 +75,7 @@ def write(
         running = list(drafts)
         for number, advance in zip(running, model.step(list(drafts.values())), strict=True):
             assert isinstance(advance, Advance)
-            texts[number].said += [piece.said for piece in advance.pieces]  # type: ignore[misc]
+            texts[number].said += [piece.said for piece in advance.pieces]  # type: ignore[misc] # of this task
             if advance.result is not None:
                 texts[number].last = advance
                 del drafts[number]
@@ -85,7 +85,7 @@ def write(
 
 def told(advance: Advance) -> str:
     """The text of one step."""
-    return "".join(piece.said.text for piece in advance.pieces)  # type: ignore[attr-defined]
+    return "".join(piece.said.text for piece in advance.pieces)  # type: ignore[attr-defined] # likewise
 
 
 def refusal(model: Generator, value: GenerationInput) -> InputRefused:
@@ -305,9 +305,9 @@ def test_a_text_that_has_ended_leaves_its_slot_to_others(tiny: CausalLM) -> None
     assert rows == sorted(rows, reverse=True)
     assert len(set(rows)) > 2
     del draft, advance
-    shelves = tiny._shelves  # noqa: SLF001
+    shelves = tiny._shelves  # noqa: SLF001 - nobody else sees what is kept
     shelves.tidy()
-    assert not shelves._by_width  # noqa: SLF001
+    assert not shelves._by_width  # noqa: SLF001 - likewise
 
 
 @pytest.mark.parametrize("words", [1, 5, READ + 100])
@@ -403,13 +403,13 @@ def test_rows_are_free_again_when_their_texts_have_left(tiny: CausalLM) -> None:
     def texts(count: int, tokens: int) -> list[GenerationInput]:
         return [GenerationInput(text="on", seed=1, max_length=tokens)] * count
 
-    shelves = tiny._shelves  # noqa: SLF001
+    shelves = tiny._shelves  # noqa: SLF001 - nobody else sees what is kept
     write(tiny, *texts(4, 100))
     shelves.tidy()
-    assert not shelves._by_width  # noqa: SLF001
+    assert not shelves._by_width  # noqa: SLF001 - likewise
 
     write(tiny, *texts(2, 5), *texts(2, 3), joining_at=[0, 0, 7, 7])
-    rows = [shelf.rows for shelf in shelves._by_width.values()]  # noqa: SLF001
+    rows = [shelf.rows for shelf in shelves._by_width.values()]  # noqa: SLF001 - likewise
     assert rows == [2]
 
 
@@ -443,7 +443,7 @@ def test_a_step_that_raises_has_changed_nothing(
 
     for calls in (2, 1, 1, 1, 1, 1, 1, 1):  # the second draft's reading, and each writing
         with monkeypatch.context() as broken:
-            broken.setattr(tiny, "_model", failing(tiny._model, at=calls))  # noqa: SLF001
+            broken.setattr(tiny, "_model", failing(tiny._model, at=calls))  # noqa: SLF001 - there is no public way to break it
             with pytest.raises(MemoryError):
                 tiny.step(drafts)
         for number, advance in enumerate(tiny.step(drafts)):
@@ -485,7 +485,7 @@ def test_a_text_that_the_device_has_no_room_for_is_refused_and_the_others_notice
     drafts = {n: tiny.join(one) for n, one in enumerate(prepared) if isinstance(one, Prepared)}
     texts: dict[int, str] = dict.fromkeys(drafts, "")
     refused: dict[int, Exception] = {}
-    monkeypatch.setattr(tiny, "_model", crowded(tiny._model))  # noqa: SLF001
+    monkeypatch.setattr(tiny, "_model", crowded(tiny._model))  # noqa: SLF001 - nor to fill it
 
     while drafts:
         running = list(drafts)

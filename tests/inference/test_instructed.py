@@ -66,7 +66,7 @@ def answer(
         advances = model.step([drafts[number] for number in running])
         for number, advance in zip(running, advances, strict=True):
             assert isinstance(advance, Advance)
-            pieces[number] += [piece.said.text for piece in advance.pieces]  # type: ignore[attr-defined]
+            pieces[number] += [piece.said.text for piece in advance.pieces]  # type: ignore[attr-defined] # each has one
             if advance.result is not None:
                 last[number] = advance
                 del drafts[number]

@@ -9,8 +9,8 @@ import pytest
 from msgspec.structs import replace
 
 from events.models import ModelDeclared
-from events.tasks.embeddings import EmbeddingsInput
-from events.tasks.entities import EntitiesInput, Entity
+from events.tasks.embeddings import EmbeddingsInput, EmbeddingsResult
+from events.tasks.entities import EntitiesInput, EntitiesResult, Entity
 from inference.errors import InputRefused, ModelUnfit
 from inference.models import load, package_folder
 from inference.models.model import Answer, Generator, Model, Prepared
@@ -31,12 +31,18 @@ def answers(model: Model, task: str, inputs: Sequence[Any]) -> list[Answer]:
 
 
 def entities(model: Model, *inputs: EntitiesInput) -> list[list[Entity]]:
-    return [one.result.entities for one in answers(model, "entities", inputs)]  # type: ignore[attr-defined]
+    results = [answer.result for answer in answers(model, "entities", inputs)]
+    return [result.entities for result in results if isinstance(result, EntitiesResult)]
 
 
 def embed(model: Model, *sentences: str) -> np.ndarray[Any, Any]:
     (answer,) = answers(model, "embeddings", [EmbeddingsInput(sentences=list(sentences))])
-    return np.array(answer.result.embeddings)  # type: ignore[attr-defined]
+    return np.array(vectors(answer))
+
+
+def vectors(answer: Answer) -> list[list[float]]:
+    assert isinstance(answer.result, EmbeddingsResult)
+    return answer.result.embeddings
 
 
 def test_tokens_have_the_vector_and_the_price_of_the_text_that_they_spell(
@@ -52,7 +58,7 @@ def test_tokens_have_the_vector_and_the_price_of_the_text_that_they_spell(
         [EmbeddingsInput(sentences=[text]), EmbeddingsInput(sentences=[tokens], dimensions=384)],
     )
 
-    first, second = answer.result.embeddings  # type: ignore[attr-defined]
+    first, second = vectors(answer)
     assert first == second
     assert by_tokens.quantities == by_text.quantities
     assert by_tokens.quantities.input_words == 5
@@ -175,11 +181,7 @@ def test_what_is_beyond_256_tokens_is_not_read(embeddings_model: Model) -> None:
     )
 
     assert answer.quantities.input_tokens == 256
-    assert np.allclose(
-        answer.result.embeddings,  # type: ignore[attr-defined]
-        embed(embeddings_model, long),
-        atol=1e-5,
-    )
+    assert np.allclose(vectors(answer), embed(embeddings_model, long), atol=1e-5)
 
 
 @pytest.mark.parametrize(

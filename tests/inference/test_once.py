@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from events.inference import Expired, Failed, Refused
+from events.tasks.echo import EchoResult
 from inference.job import Ran
 from tests.inference.scripted import Lined, Road, Scripted, Wide
 from tests.inference.test_pipeline import a_road
@@ -80,7 +81,7 @@ async def _play(
             kind = text.partition(" ")[0]
             if isinstance(outcome, Ran):
                 assert kind == "word"
-                assert outcome.result.text == text.upper()  # type: ignore[attr-defined]
+                assert outcome.result == EchoResult(text=text.upper())
             else:
                 assert isinstance(outcome, (Expired, MISBEHAVED.get(kind, Expired)))
 

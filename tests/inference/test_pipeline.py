@@ -8,6 +8,7 @@ import pytest
 
 from events.inference import Busy, Expired, Failed, Refused
 from events.models import Limits
+from events.tasks.echo import EchoResult
 from inference.job import Ran
 from tests.inference.scripted import Lined, Road, Scripted, Wide
 from tests.waiting import until
@@ -34,7 +35,7 @@ async def test_a_request_is_answered_with_its_quantities_and_its_times() -> None
 
     answer = road.outcomes["anybody there"]
     assert isinstance(answer, Ran)
-    assert answer.result.text == "ANYBODY THERE"  # type: ignore[attr-defined]
+    assert answer.result == EchoResult(text="ANYBODY THERE")
     assert answer.quantities.input_characters == 13
     assert min(answer.timing.tokenize_ms, answer.timing.compute_ms) > 0
     assert not road.pipeline.held
@@ -256,7 +257,7 @@ async def test_a_short_request_overtakes_the_rest_of_one_with_many_rows() -> Non
     assert road.order == ["short", long]
     answer = road.outcomes[long]
     assert isinstance(answer, Ran)
-    assert answer.result.text == long.upper()  # type: ignore[attr-defined]
+    assert answer.result == EchoResult(text=long.upper())
 
 
 async def test_what_is_left_of_a_long_request_shares_its_batch() -> None:

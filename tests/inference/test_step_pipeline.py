@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from events.inference import WINDOW, Busy, Ended, Expired, Failed, Refused
+from events.tasks.generation import GenerationResult
 from inference.job import Ran
 from inference.models.model import Prepared
 from tests.inference.scribe import LONG, a_desk
@@ -26,7 +27,8 @@ async def test_a_stream_comes_in_pieces_that_add_up_to_the_answer() -> None:
     assert (end.reason, end.chunks, end.quantities.output_tokens) == ("stop", 3, 3)
     whole = desk.outcomes["four five six"]
     assert isinstance(whole, Ran)
-    assert whole.result.generated_text == "four five six"  # type: ignore[attr-defined]
+    assert isinstance(whole.result, GenerationResult)
+    assert whole.result.generated_text == "four five six"
     assert whole.quantities.output_tokens == 3
     assert "four five six" not in desk.chunks
     assert not desk.pipeline.held

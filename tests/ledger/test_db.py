@@ -29,7 +29,7 @@ async def test_a_connection_that_breaks_is_unavailable_and_the_next_one_works(
 ) -> None:
     async with linked(database_url) as (link, url):
         pool = await create_pool(url)
-        with pytest.raises(LedgerUnavailable):  # noqa: PT012
+        with pytest.raises(LedgerUnavailable):  # noqa: PT012 - what is inside breaks, and not the entering
             async with acquire(pool) as connection:
                 link.restore()  # breaks what is open
                 await connection.fetchval("SELECT 1")
@@ -69,7 +69,7 @@ async def test_values_that_postgresql_never_takes_are_refused(
 
 async def test_a_demoted_server_is_left(database_url: str) -> None:
     pool = await create_pool(database_url)
-    with pytest.raises(LedgerUnavailable):  # noqa: PT012
+    with pytest.raises(LedgerUnavailable):  # noqa: PT012 - what is inside breaks, and not the entering
         async with acquire(pool) as connection:
             await connection.execute("SET default_transaction_read_only = on")
             await connection.execute("CREATE TABLE t ()")

@@ -57,7 +57,7 @@ class Ledger(RuleBasedStateMachine):
         late=st.integers(0, 40 * 24),
         is_voided=st.booleans(),
     )
-    def state(self, account: UUID, model: str, tokens: int, late: int, is_voided: bool) -> Any:  # noqa: FBT001
+    def state(self, account: UUID, model: str, tokens: int, late: int, *, is_voided: bool) -> Any:
         usage = at(NOW - timedelta(hours=late), account, model=model, output_tokens=tokens)
         return [recorded(usage), voided(usage)] if is_voided else [recorded(usage)]
 

@@ -5,10 +5,10 @@ import base64
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx
@@ -187,8 +187,8 @@ async def use(found: Watched) -> set[int]:
     statuses = set()
     async with system.client({"Authorization": f"Bearer {found.key}"}) as client:
 
-        async def post(path: str = PATH, **how: object) -> int:
-            answer = await client.post(path, **({"json": body} | how))  # type: ignore[arg-type]
+        async def post(path: str = PATH, **how: Any) -> int:
+            answer = await client.post(path, **({"json": body} | how))
             statuses.add(answer.status_code)
             assert "Traceback" not in answer.text
             assert "RuntimeError" not in answer.text
@@ -225,8 +225,8 @@ async def use(found: Watched) -> set[int]:
     return statuses
 
 
-async def _is(post: object, status: int, **how: object) -> bool:
-    return bool(await post(**how) == status)  # type: ignore[operator]
+async def _is(post: Callable[..., Awaitable[int]], status: int, **how: Any) -> bool:
+    return await post(**how) == status
 
 
 async def test_no_secret_and_no_text_is_written_down_anywhere(
@@ -251,7 +251,7 @@ async def test_no_secret_and_no_text_is_written_down_anywhere(
         await publishing.jetstream().publish("parked.usage", TEXT.encode())
         await publishing.close()
         waiting = [sys.executable, "-c", "input()", NATS_PASSWORD]
-        with subprocess.Popen(waiting, stdin=subprocess.PIPE) as process:  # noqa: ASYNC220
+        with subprocess.Popen(waiting, stdin=subprocess.PIPE) as process:  # noqa: ASYNC220 - nothing is read of it
             places = await found.places()
             process.kill()
         seen = sightings(places, found.canaries)
@@ -265,8 +265,8 @@ async def test_no_secret_and_no_text_is_written_down_anywhere(
 
 
 @pytest.mark.parametrize("wrap", [bytes, lambda said: base64.b64encode(b"x" + said + b"yz")])
-def test_a_canary_is_known_in_disguise(wrap: object) -> None:
+def test_a_canary_is_known_in_disguise(wrap: Callable[[bytes], bytes]) -> None:
     canary = {"it": b"canary-in-disguise"}
-    content = wrap(canary["it"])  # type: ignore[operator]
+    content = wrap(canary["it"])
 
     assert sightings({"here": content, "there": b"nothing"}, canary) == {("here", "it")}

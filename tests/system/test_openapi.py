@@ -16,7 +16,7 @@ import schemathesis
 from hypothesis import strategies as st
 from litestar import Response
 from msgspec.structs import replace
-from schemathesis import Case, CheckFunction, GenerationMode
+from schemathesis import Case, CheckContext, CheckFunction, GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import Failure, FailureGroup
 from schemathesis.core.result import Ok
@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from edge.endpoint import JSON
+from edge.endpoint import JSON, Endpoint
 from edge.endpoints import balance
 from edge.endpoints.balance import Balance
 from edge.errors import NoSubscription, NotAdmin
@@ -42,12 +42,25 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 EXAMPLES: Final = int(os.environ.get("TOLLGATE_TEST_EXAMPLES", "5"))
 SEED: Final = int(os.environ.get("TOLLGATE_TEST_SEED", "0"))
+
+
+def code_of_this_status(_: CheckContext, answer: schemathesis.Response, case: Case[Any]) -> None:
+    """An error's code stands below the status that it is answered with, and below no other."""
+    if answer.status_code < 400:
+        return
+    code, status = answer.json()["code"], str(answer.status_code)
+    responses = case.operation.definition.raw["responses"]
+    named = {one for one, said in responses.items() if f"`{code}`" in said["description"]}
+    assert named <= {status}, f"{code} is {status}, and stands below {sorted(named)}"
+
+
 CHECKS: Final[list[CheckFunction]] = [
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
+    code_of_this_status,
 ]
 NOT_HAD: Final = {
     "DELETE /v1/jobs/{job_id}",  # 409: it has run by then
@@ -217,6 +230,20 @@ async def test_an_answer_that_the_document_does_not_have_is_found(
         await asyncio.to_thread(neighbours.ask, "/v1/balance")
 
     assert any(f"GET /v1/balance: {failure}" in found for found in neighbours.found)
+
+
+async def test_a_status_that_is_another_ones_is_found(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if OpenAI's dialect were described by the statuses of our own."""
+    monkeypatch.setattr(Endpoint, "status", lambda _, ours: ours)
+    tenant = await town.tenant("cleo")
+    async with town.another_edge() as url:
+        neighbours = Neighbours(town, url, caller=tenant, other=tenant, charge=tenant)
+        await asyncio.to_thread(neighbours.ask, "/v1/embeddings")
+
+    said = "invalid_input is 400, and stands below ['422']"
+    assert any(said in found for found in neighbours.found), neighbours.found
 
 
 async def test_what_is_anothers_is_found(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

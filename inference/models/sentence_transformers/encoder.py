@@ -28,10 +28,10 @@ class Skill(Protocol):
             InputRefused: the input asks for what cannot be done.
         """
 
-    def result(self, value: Any, vectors: torch.Tensor) -> TaskResult:  # noqa: ANN401
+    def result(self, value: Any, vectors: torch.Tensor) -> TaskResult:  # noqa: ANN401 - the same
         """What is made of the vectors: float64 ``[len(texts), W]``, on the CPU."""
 
-    def quantities(self, value: Any, tokens: Sequence[int]) -> Quantities:  # noqa: ANN401
+    def quantities(self, value: Any, tokens: Sequence[int]) -> Quantities:  # noqa: ANN401 - the same
         """What it may be billed by, of so many tokens read of each text, with two that frame it."""
 
 

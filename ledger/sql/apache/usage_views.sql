@@ -18,6 +18,7 @@ SELECT
     sum(output_characters)::bigint AS output_characters,
     sum(device_ms)::bigint AS device_ms,
     sum(cost)::bigint AS cost,
-    sum(errors)::bigint AS errors
+    sum(errors)::bigint AS errors,
+    sum(translated_characters)::bigint AS translated_characters
 FROM usage_events
 GROUP BY 1, 2, 3, 4, 5, 6;

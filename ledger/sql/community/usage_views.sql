@@ -3,6 +3,10 @@
 -- All buckets are of UTC, which is what time_bucket counts in without a time zone: with
 -- one, a bulk write over several chunks can lose rows (timescale/timescaledb#10296).
 
+-- An aggregate takes no new column, and made anew it would not know what its events are gone
+-- of. So what came later, `translated_characters`, is looked up: row by row, and only by
+-- those who ask for it.
+
 -- name: make_usage_minutes
 -- materialized_only = false: what is newer than the last refresh is added up when asked.
 -- One index by account for all, instead of one for each column.
@@ -56,7 +60,18 @@ SELECT
     output_characters,
     device_ms,
     cost,
-    errors
+    errors,
+    (
+        SELECT coalesce(sum(found.translated_characters), 0)::bigint
+        FROM usage_events AS found
+        WHERE found.account_id = usage_minutes.account_id
+            AND found.started_at >= bucket
+            AND found.started_at < bucket + interval '1 minute'
+            AND found.key_id = usage_minutes.key_id COLLATE "C"
+            AND found.model = usage_minutes.model COLLATE "C"
+            AND found.task = usage_minutes.task COLLATE "C"
+            AND found.status = usage_minutes.status
+    ) AS translated_characters
 FROM usage_minutes;
 
 -- name: make_usage_hours
@@ -109,7 +124,18 @@ SELECT
     output_characters,
     device_ms,
     cost,
-    errors
+    errors,
+    (
+        SELECT coalesce(sum(found.translated_characters), 0)::bigint
+        FROM usage_totals AS found
+        WHERE found.account_id = usage_hours.account_id
+            AND found.hour >= bucket
+            AND found.hour < bucket + interval '1 hour'
+            AND found.key_id = usage_hours.key_id COLLATE "C"
+            AND found.model = usage_hours.model COLLATE "C"
+            AND found.task = usage_hours.task COLLATE "C"
+            AND found.status = usage_hours.status
+    ) AS translated_characters
 FROM usage_hours;
 
 -- name: make_usage_days
@@ -162,7 +188,18 @@ SELECT
     output_characters,
     device_ms,
     cost,
-    errors
+    errors,
+    (
+        SELECT coalesce(sum(found.translated_characters), 0)::bigint
+        FROM usage_totals AS found
+        WHERE found.account_id = usage_days.account_id
+            AND found.hour >= bucket
+            AND found.hour < bucket + interval '24 hours'
+            AND found.key_id = usage_days.key_id COLLATE "C"
+            AND found.model = usage_days.model COLLATE "C"
+            AND found.task = usage_days.task COLLATE "C"
+            AND found.status = usage_days.status
+    ) AS translated_characters
 FROM usage_days;
 
 -- name: make_usage_months
@@ -215,7 +252,18 @@ SELECT
     output_characters,
     device_ms,
     cost,
-    errors
+    errors,
+    (
+        SELECT coalesce(sum(found.translated_characters), 0)::bigint
+        FROM usage_totals AS found
+        WHERE found.account_id = usage_months.account_id
+            AND found.hour >= bucket
+            AND found.hour < (bucket AT TIME ZONE 'UTC' + interval '1 month') AT TIME ZONE 'UTC'
+            AND found.key_id = usage_months.key_id COLLATE "C"
+            AND found.model = usage_months.model COLLATE "C"
+            AND found.task = usage_months.task COLLATE "C"
+            AND found.status = usage_months.status
+    ) AS translated_characters
 FROM usage_months;
 
 -- name: compress_usage_events

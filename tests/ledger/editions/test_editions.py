@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from typing import Any
 
 import asyncpg
@@ -59,6 +60,10 @@ SELECT relname::text, attnum, attname::text, format_type(atttypid, atttypmod), a
 FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
 WHERE relname LIKE 'usage\\_by\\_%' AND attnum > 0 ORDER BY 1, 2
 """
+DEFINITIONS = """
+SELECT viewname::text, definition FROM pg_views WHERE viewname LIKE 'usage\\_by\\_%' ORDER BY 1
+"""
+MIGRATION = files("ledger").joinpath("migrations/0019_translated_views.sql")  # of all views
 
 
 @asynccontextmanager
@@ -97,7 +102,7 @@ async def migrate_without_arranging(url: str) -> None:
     """The migrations alone, as an installation has them that was there before the views."""
 
     def apply() -> None:
-        with migrations._backend(url) as (backend, known):  # noqa: SLF001
+        with migrations._backend(url) as (backend, known):  # noqa: SLF001 - without what comes after
             backend.apply_migrations(backend.to_apply(known))
 
     await asyncio.to_thread(apply)
@@ -216,12 +221,13 @@ async def test_views_have_the_same_columns_on_every_edition(
 async def test_migrating_again_changes_nothing(empty: str) -> None:
     assert await asyncio.to_thread(migrate, empty)
     async with connected(empty) as connection:
-        views = await connection.fetch(VIEWS)
+        views = await connection.fetch(DEFINITIONS)
         jobs = await policies(connection)
 
+        await connection.execute(MIGRATION.read_text())  # as where there were views before it
         assert await asyncio.to_thread(migrate, empty) == []
 
-        assert await connection.fetch(VIEWS) == views
+        assert await connection.fetch(DEFINITIONS) == views
         assert await policies(connection) == jobs
 
 
@@ -295,6 +301,17 @@ async def test_a_chart_of_the_last_hour_reads_few_chunks(apache: str) -> None:
 
     read = {word for (line,) in plan for word in line.split() if word.endswith("_chunk")}
     assert 1 <= len(read) <= 2
+
+
+async def test_what_is_looked_up_costs_those_nothing_who_do_not_ask_for_it(community: str) -> None:
+    async def looks_up(quantity: str, unit: str) -> bool:
+        plan = await connection.fetch(f"EXPLAIN SELECT sum({quantity}) FROM usage_by_{unit}")
+        return any("SubPlan" in line for (line,) in plan)
+
+    async with connected(community) as connection:
+        for unit in UNITS:
+            assert await looks_up("translated_characters", unit)
+            assert not await looks_up("requests", unit)
 
 
 async def test_several_consumers_drop_and_nothing_waits(plain: str, apache: str) -> None:

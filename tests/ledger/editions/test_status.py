@@ -24,9 +24,9 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 DAY_S = 86_400.0
 
 
-def a_job(id: int, policy: str, table: str, **changes: Any) -> JobFacts:  # noqa: A002
+def a_job(number: int, policy: str, table: str, **changes: Any) -> JobFacts:
     job = JobFacts(
-        id=id,
+        id=number,
         policy=policy,
         table=table,
         scheduled=True,

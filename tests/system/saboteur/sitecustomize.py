@@ -14,6 +14,11 @@ ARMED = Path(os.environ.get("SABOTAGE_ARMED", ""))
 WAITING_S = 600.0  # for the kill: it comes once the test has seen `reached`
 
 
+def put(owner: Any, name: str, broken: Any) -> None:
+    """Put what is broken in the place of what works."""
+    setattr(owner, name, broken)
+
+
 async def moment() -> None:
     """The moment at which a kill does its harm. When armed, wait here for the kill."""
     try:
@@ -25,7 +30,7 @@ async def moment() -> None:
 
 def publish_after_answering() -> None:
     """The edge answers first and meters later."""
-    from edge.metering import Meter  # noqa: PLC0415
+    from edge.metering import Meter
 
     record = Meter.record
     late = set()
@@ -39,12 +44,12 @@ def publish_after_answering() -> None:
         late.add(task)
         task.add_done_callback(late.discard)
 
-    Meter.record = record_later  # type: ignore[assignment,method-assign]
+    put(Meter, "record", record_later)
 
 
 def acknowledge_before_the_commit() -> None:
     """The consumers tell the broker that they are done, and then begin."""
-    from consumers.redelivery import Redelivery  # noqa: PLC0415
+    from consumers.redelivery import Redelivery
 
     settle = Redelivery.settle
 
@@ -54,12 +59,12 @@ def acknowledge_before_the_commit() -> None:
         await moment()
         return await settle(self, messages, *rest, **how)
 
-    Redelivery.settle = settle_acknowledged  # type: ignore[method-assign]
+    put(Redelivery, "settle", settle_acknowledged)
 
 
 def dawdle_after_the_commit() -> None:
     """The consumers wait before they acknowledge: allowed, and a kill then repeats events."""
-    from consumers.redelivery import Redelivery  # noqa: PLC0415
+    from consumers.redelivery import Redelivery
 
     settle = Redelivery.settle
 
@@ -72,21 +77,21 @@ def dawdle_after_the_commit() -> None:
 
         return await settle(self, messages, decode, write_and_wait, **how)
 
-    Redelivery.settle = settle_slowly  # type: ignore[method-assign]
+    put(Redelivery, "settle", settle_slowly)
 
 
 def meter_streams_at_their_end() -> None:
     """The edge meters no parts of a stream, only the whole."""
-    from edge import stream  # noqa: PLC0415
+    from edge import stream
 
-    stream.PART_S = WAITING_S  # type: ignore[misc]
+    put(stream, "PART_S", WAITING_S)
 
 
 def bill_only_whole_streams() -> None:
     """The edge meters a stream at its end, if that is a good one."""
-    from edge.errors import EdgeError  # noqa: PLC0415
-    from edge.stream import Stream  # noqa: PLC0415
-    from events.usage import NOTHING  # noqa: PLC0415
+    from edge.errors import EdgeError
+    from edge.stream import Stream
+    from events.usage import NOTHING
 
     meter_streams_at_their_end()
     last = Stream._last  # noqa: SLF001 - there is no public way to break it
@@ -96,19 +101,19 @@ def bill_only_whole_streams() -> None:
             self._delivered = NOTHING
         return await last(self, end)
 
-    Stream._last = last_of_whole  # type: ignore[method-assign]  # noqa: SLF001 - likewise
+    put(Stream, "_last", last_of_whole)
 
 
 def hasten_jobs() -> None:
     """A killed edge's jobs come again soon: allowed, and it breaks nothing."""
-    from events import jobs  # noqa: PLC0415
+    from events import jobs
 
-    jobs.SILENCE_S = 3.0  # type: ignore[misc]
+    put(jobs, "SILENCE_S", 3.0)
 
 
 def dawdle_after_metering() -> None:
     """The edge waits between usage event and answer: allowed, and a kill then repeats a job."""
-    from edge.metering import Meter  # noqa: PLC0415
+    from edge.metering import Meter
 
     hasten_jobs()
     record = Meter.record
@@ -117,13 +122,13 @@ def dawdle_after_metering() -> None:
         await record(meter, fact, **options)
         await moment()
 
-    Meter.record = record_and_wait  # type: ignore[assignment,method-assign]
+    put(Meter, "record", record_and_wait)
 
 
 def bill_each_attempt() -> None:
     """A job that is run again is metered under an id of its own."""
-    from edge.jobs.runner import Runner  # noqa: PLC0415
-    from events.ids import new_id  # noqa: PLC0415
+    from edge.jobs.runner import Runner
+    from events.ids import new_id
 
     dawdle_after_metering()
 
@@ -131,25 +136,25 @@ def bill_each_attempt() -> None:
         fresh = new_id()
         return await self._run(claim.job, fresh, fresh)
 
-    Runner._attempt = attempt  # type: ignore[method-assign]  # noqa: SLF001 - there is no public way
+    put(Runner, "_attempt", attempt)
 
 
 def acknowledge_jobs_first() -> None:
     """The edge tells the broker that a job is finished, and then begins."""
-    from edge.jobs.runner import Runner  # noqa: PLC0415
+    from edge.jobs.runner import Runner
 
-    handle = Runner._handle  # noqa: SLF001 - likewise
+    handle = Runner._handle  # noqa: SLF001 - as above
 
     async def handle_acknowledged(self: Runner, message: Any, *others: Any) -> None:
         await message.ack()
         await handle(self, message, *others)
 
-    Runner._handle = handle_acknowledged  # type: ignore[assignment,method-assign]  # noqa: SLF001 - likewise
+    put(Runner, "_handle", handle_acknowledged)
 
 
 def break_with_all_in_hand() -> None:
     """The edge meets a bug, while it holds what a caller sent."""
-    from edge.workers import Workers  # noqa: PLC0415
+    from edge.workers import Workers
 
     ask = Workers.ask
 
@@ -161,18 +166,18 @@ def break_with_all_in_hand() -> None:
             raise RuntimeError(f"nobody foresaw this, with {len(everything)} things in hand")
         return await ask(self, model, task, asked, **options)
 
-    Workers.ask = break_if_told  # type: ignore[assignment,method-assign]
+    put(Workers, "ask", break_if_told)
 
 
 def hang_in_the_model() -> None:
     """A worker's model never comes back."""
-    from inference.models.echo import Echo  # noqa: PLC0415
+    from inference.models.echo import Echo
 
     def run(_self: Echo, _task: str, _prepared: Any) -> Any:
         ARMED.with_name("reached").touch()
         time.sleep(WAITING_S)
 
-    Echo.run = run  # type: ignore[assignment,method-assign]
+    put(Echo, "run", run)
 
 
 if sabotage := os.environ.get("SABOTAGE"):

@@ -11,12 +11,12 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID, uuid4
 
 import msgspec
 from litestar import Litestar
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from edge.admission.counters import Counters
 from edge.asking import ASKING, asking, understanding
@@ -40,12 +40,15 @@ POLICY: Final = "billing"  # what such a refusal is called
 ASKING_FOR: Final = (*ASKING, BrokerAway, RateLimited)
 
 
+Url = Annotated[str, Meta(pattern="^[!-~]+$")]  # what JSON can hold besides cannot be sent on
+
+
 class _Page(Struct, frozen=True):
-    url: str | None
+    url: Url | None
 
 
 class _OpenPage(Struct, frozen=True):
-    url: str
+    url: Url
 
 
 class Billing:

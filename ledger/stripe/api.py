@@ -240,8 +240,13 @@ def _has_id(one: Any) -> bool:  # noqa: ANN401 - JSON
 
 def _words(error: stripe.StripeError) -> str:
     """What Stripe said, short: a body of garbage can be long."""
-    return str(error.user_message or error)[:500]
+    return _whole(str(error.user_message or error)[:500])
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
+    return _whole(value) if isinstance(value, str) else None
+
+
+def _whole(text: str) -> str:
+    """A text that can be sent on: JSON can hold half a character, and UTF-8 cannot."""
+    return text.encode(errors="replace").decode()

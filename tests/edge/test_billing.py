@@ -1,7 +1,8 @@
 """Subscriptions, checkout and portal: what is asked of Stripe while a caller waits."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from ledger.stripe.events import ReceivedEvent, journal
 from ledger.stripe.objects import fold_objects
 from tests.edge.running import ADMIN_TOKEN, KEY_SECRET, Edge, running
 from tests.stripe.app import KEY
-from tests.stripe.nonsense import nonsense
+from tests.stripe.nonsense import halves, nonsense
 from tests.stripe.running import StandIn, standing_in
 from tests.waiting import until
 
@@ -605,30 +606,55 @@ async def test_nonsense_of_stripes_is_never_a_fault_of_ours(
     shop: Shop, data: st.DataObject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("edge.stripe.billing.CALLS_A_MINUTE", 10_000)
+    real = answers_of_stripes(shop)
+    path = data.draw(st.sampled_from(sorted(real)))
+
+    await hear(shop, path, data.draw(nonsense(real[path])))
+
+
+async def test_half_a_character_of_stripes_is_never_a_fault_of_ours(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    monkeypatch.setattr("edge.stripe.billing.CALLS_A_MINUTE", 10_000)
+    error = {"error": dict.fromkeys(("message", "code", "param", "type"), "\ud800")}
+    for path, real in answers_of_stripes(shop).items():
+        for body in halves(real) if "sessions" in path else ():
+            with subtests.test(path, body=body):
+                await hear(shop, path, body)
+        for status in (400, 402, 404):
+            with subtests.test(path, status=status):
+                await hear(shop, path, json.dumps(error), status=status)
+
+
+def answers_of_stripes(shop: Shop) -> Mapping[str, Any]:
+    """A real one of each, by path."""
     subscription: dict[str, Any] = {"id": "sub_1", "object": "subscription", "customer": "cus_1"}
     price = shop.stripe.account.get("/v1/prices")["data"][0]
     items = {"object": "list", "data": [{"id": "si_1", "price": price}]}
-    real: dict[str, Any] = {
+    return {
         "/v1/prices": shop.stripe.account.get("/v1/prices"),
         "/v1/customers": {"id": "cus_1", "object": "customer", "metadata": {}},
         "/v1/subscriptions": {**subscription, "status": "active", "items": items},
         "/v1/checkout/sessions": {"id": "cs_1", "url": "https://checkout.stripe.com/1"},
         "/v1/billing_portal/sessions": {"id": "bps_1", "url": "https://billing.stripe.com/1"},
     }
-    path = data.draw(st.sampled_from(sorted(real)))
+
+
+async def hear(shop: Shop, path: str, body: str, **failure: Any) -> None:
+    """Ask for all that Stripe is asked for, while it says this; it is no fault of ours."""
     shop.stripe.control.mend()
-    shop.stripe.control.fail(path=path, body=data.draw(nonsense(real[path])), times=-1)
+    shop.stripe.control.fail(path=path, body=body, times=-1, **failure)
     await shop.ledger.execute("UPDATE accounts SET stripe_customer = NULL")
     await shop.ledger.execute("DELETE FROM stripe_objects")
 
     async with shop.operator() as client:
-        for method, what, body in (
+        for method, what, change in (
             ("POST", "subscription", {"plan": "pro"}),
             ("PATCH", "subscription", {"plan": "basic"}),
             ("GET", "subscription", None),
             ("DELETE", "subscription?at=now", None),
         ):
-            answer = await client.request(method, f"{shop.admin_path}/{what}", json=body)
+            answer = await client.request(method, f"{shop.admin_path}/{what}", json=change)
             assert answer.status_code not in (500, 502), answer.text
     async with shop.customer() as client:
         for what, asked in (

@@ -39,6 +39,12 @@ def nonsense(real: Any) -> st.SearchStrategy[str]:
     return st.lists(changes, min_size=1, max_size=3).map(lambda drawn: _changed(real, drawn))
 
 
+def halves(real: Any) -> Iterator[str]:
+    """Texts of a real answer, of which each thing in turn is half a character."""
+    for path in _paths(real):
+        yield _changed(real, [(path, "\ud800")])
+
+
 def _changed(real: Any, changes: list[tuple[Path, Any]]) -> str:
     changed = copy.deepcopy(real)
     for (*before, last), junk in changes:

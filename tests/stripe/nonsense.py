@@ -55,7 +55,7 @@ def _changed(real: Any, changes: list[tuple[Path, Any]]) -> str:
             if junk is GONE:
                 del inner[last]
             else:
-                inner[last] = junk
+                inner[last] = copy.deepcopy(junk)  # the next change may be within it
         except (KeyError, IndexError, TypeError):
             continue  # an earlier change took that away
     return json.dumps(changed).replace(f'"{DEEP}"', "[" * DEPTH + "]" * DEPTH)

@@ -93,6 +93,7 @@ def create_app(settings: Settings) -> ASGIApp:
     workers = Workers(
         client,
         retry_s=settings.retry_s,
+        max_wait_s=settings.max_wait_s,
         max_waiting=settings.max_waiting,
         serving=catalogue.serving,
     )

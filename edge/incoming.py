@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from edge.errors import BadReply, DeadlinePassed
 from events import inference
-from events.inference import WINDOW, Chunk, Reply, Working
+from events.inference import WINDOW, Answered, Chunk, Ended, Reply, Working
 
 READ_EVERY: Final = WINDOW // 4  # chunks, between two words to the worker of how far we are
 
@@ -38,7 +38,10 @@ class Incoming:
         "_replies",
         "_reply_to",
         "_request_id",
+        "is_idle",
+        "room",
         "waited_s",
+        "worker",
     )
 
     def __init__(
@@ -55,9 +58,12 @@ class Incoming:
         self._read = 0
         self._reply_to = ""
         self.waited_s = 0.0  # for a worker to have room, before
+        self.room = 1  # requests that may go on once this one is done
+        self.worker = ""  # that has room for them; empty: any
+        self.is_idle = False  # whether that holds nothing else
 
     def hear(self, reply: Reply, reply_to: str) -> None:
-        """Take a reply; how far it was read is to be said to `reply_to`."""
+        """Take a reply; of a chunk, `reply_to` is where to say how far it was read."""
         self._heard = time.monotonic()
         if isinstance(reply, Working):
             return
@@ -67,6 +73,8 @@ class Incoming:
                 return
             self._chunks += 1
             self._reply_to = reply_to
+        elif isinstance(reply, Answered | Ended):
+            self.room, self.worker, self.is_idle = reply.room, reply_to, reply.idle
         self._replies.append(reply)
         self._wake()
 

@@ -1,4 +1,4 @@
-"""Where requests wait while every worker of their model is full."""
+"""Where requests wait for a worker of their model to have room."""
 
 import asyncio
 import random
@@ -17,6 +17,7 @@ from events.turns import Turns
 SOONEST_S: Final = 0.01  # between two that go on without an answer's having come back
 LATEST_S: Final = 1.0  # what a worker expects may be wrong
 MOST_S: Final = 60.0  # told to come back after; callers' libraries give up where it is much longer
+AT_ONCE: Final = 8  # tries, where there are several workers: the broker picks one at random
 
 
 class Place(Struct, eq=False):
@@ -24,16 +25,19 @@ class Place(Struct, eq=False):
 
     number: int
     priority: int
-    turn: asyncio.Future[None] | None = None
+    until: float  # Unix seconds
+    turn: asyncio.Future[str] | None = None  # which worker to ask; empty: any
     waited_s: float = 0.0
 
 
 class Room:
     """The requests for one model that found its workers full, in one edge.
 
-    Each answer that comes back leaves a place in a worker, and one request goes on. One
-    goes on as well whenever a worker expects to have room, for the answers of other edges
-    leave places too. So full workers are not asked more often than they have answers.
+    This is where requests wait under load: a worker takes what it can soon begin, and whoever
+    has not been taken goes to the worker that has room first. Each answer says how many may
+    go on to the worker that gave it. Some go on as well whenever a worker expects to have room,
+    for it may tell other edges of it: one, and twice as many each time as long as none is refused.
+    So full workers are not asked more often than they have answers, and every edge has a share.
 
     Args:
         model: Whose.
@@ -50,42 +54,62 @@ class Room:
         self._turns = Turns()
         self._said = Busy(queued=0, wait_ms=0.0)
         self._timer: asyncio.TimerHandle | None = None
+        self._idle: dict[str, None] = {}  # that were heard to be, the longest ago first
+        self._probes = 1  # that go on when the timer says so
+
+    @property
+    def tries(self) -> int:
+        """How often to ask at once before waiting here: another worker may have room."""
+        return AT_ONCE if self._workers() > 1 else 1
 
     def is_empty(self) -> bool:
         """Whether nobody waits: else whoever comes goes behind those who do."""
         return not self._line
 
-    def place(self, priority: int) -> Place:
-        """A place at the end of the line."""
-        return Place(next(self._numbers), priority)
+    def place(self, priority: int, *, until: float) -> Place:
+        """A place at the end of the line, to be given up at a time in Unix seconds."""
+        return Place(next(self._numbers), priority, until)
 
     def hear(self, busy: Busy) -> None:
         """Note what a full worker said of itself; one that leaves has nothing to say of others."""
+        self._probes = 1
         if busy.queued:
             self._said = busy
 
-    async def wait(self, place: Place, *, until: float) -> None:
-        """Return when it is this one's turn to ask.
+    def hear_idle(self, worker: str) -> None:
+        """Note that a worker has answered all that it held."""
+        self._idle.pop(worker, None)
+        self._idle[worker] = None
+        while len(self._idle) > max(1, self._workers()):
+            del self._idle[next(iter(self._idle))]  # it may be gone
 
-        Args:
-            place: Of this room.
-            until: Unix seconds.
+    def idle(self) -> str:
+        """A worker that should be idle, the one heard last; empty: none is known. It is told once.
+
+        The broker would pick any, and let a request wait at one beside an idle other.
+        """
+        return self._idle.popitem()[0] if self._idle else ""
+
+    async def wait(self, place: Place) -> str:
+        """Return when it is this one's turn to ask, with the worker to ask; empty: any.
 
         Raises:
-            ModelBusy: as many wait as may, or it was not its turn in time.
+            ModelBusy: as many wait as may, it was not its turn in time, or would not be.
         """
-        if place.turn is None and len(self._line) >= self._holds:
-            raise self._full()
         began = time.time()
+        if place.turn is None and (
+            len(self._line) >= self._holds or self._expected_s(place) > place.until - began
+        ):
+            raise self._full()
         place.turn = asyncio.get_running_loop().create_future()
         insort(self._line, place, key=lambda one: one.number)
         self._wind()
         try:
-            async with asyncio.timeout(until - began):
-                await place.turn
+            async with asyncio.timeout(place.until - began):
+                return await place.turn
         except BaseException as error:
             if place.turn.done() and not place.turn.cancelled():
-                self.release()  # its turn came as it left: it is the next one's
+                self.release(1, place.turn.result())  # its turn came as it left: it is the next's
             if isinstance(error, TimeoutError):
                 raise self._full() from None
             raise
@@ -94,13 +118,14 @@ class Room:
             if place in self._line:
                 self._line.remove(place)
 
-    def release(self) -> None:
-        """Let one go on, if any waits: a worker has a place again."""
-        while self._line:
+    def release(self, places: int = 1, worker: str = "") -> None:
+        """Let so many go on, if they wait: a worker has room for them; which one, if known."""
+        while self._line and places > 0:
             place = self._line.pop(self._turns.next([one.priority for one in self._line]))
             if place.turn is not None and not place.turn.done():  # else its caller has just left
-                place.turn.set_result(None)
-                return
+                self._idle.pop(worker, None)
+                place.turn.set_result(worker)
+                places -= 1
 
     def _wind(self) -> None:
         if self._line and self._timer is None:
@@ -111,8 +136,15 @@ class Room:
 
     def _tick(self) -> None:
         self._timer = None
-        self.release()
+        self.release(self._probes)
+        self._probes *= 2
         self._wind()
+
+    def _expected_s(self, place: Place) -> float:
+        """How long this one will wait here, as far as is known: what goes before it is served."""
+        before = sum(one.priority >= place.priority for one in self._line)
+        workers = max(1, self._workers())
+        return (before / workers + self._said.queued) * self._said.each_ms / 1_000
 
     def _full(self) -> ModelBusy:
         """What is told who cannot wait: come back when what waits now is done.

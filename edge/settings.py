@@ -34,8 +34,9 @@ class Settings(Struct, frozen=True, kw_only=True):
     public_url: str = ""  # where callers find this API; without it, where they say that they do
     deadline_s: Annotated[float, Meta(gt=0)] = 30.0  # from the body to the answer's first byte
     stream_s: Annotated[float, Meta(gt=0)] = 600.0  # from the body to a stream's last event
-    retry_s: Annotated[float, Meta(ge=0)] = 2.0  # to find a worker that has room
-    max_waiting: Annotated[int, Meta(ge=0)] = 1_000  # requests for one model, while all are full
+    retry_s: Annotated[float, Meta(ge=0)] = 2.0  # to find a worker where none is there
+    max_wait_s: Annotated[float, Meta(ge=0)] = 30.0  # for a worker to have room
+    max_waiting: Annotated[int, Meta(ge=0)] = 1_000  # requests for one model that wait for that
     publish_timeout_s: Annotated[float, Meta(gt=0)] = 5.0  # for an event to be durable
     failures_s: Annotated[float, Meta(gt=0)] = 5.0  # how often refused requests are stated
     jobs_at_once: Annotated[int, Meta(ge=0, le=1_000)] = 16  # by this process; 0: none

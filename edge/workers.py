@@ -52,7 +52,6 @@ log = structlog.get_logger()
 
 BACKOFF_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2)  # between tries while no worker is there
 STOP_S: Final = 2.0  # for a worker to say what it did until it was told to stop
-AT_ONCE: Final = 8  # tries: the broker picks a worker at random, and not all may be full
 
 
 Left = Callable[[Quantities], object]
@@ -67,7 +66,8 @@ class Workers:
 
     Args:
         connection: To the broker.
-        retry_s: How long to go on asking where nothing was executed.
+        retry_s: How long to go on asking where nobody is there.
+        max_wait_s: How long a request may wait for a model's workers to have room.
         max_waiting: Requests that may wait for a model's workers to have room.
         serving: How many workers a model has now.
     """
@@ -77,12 +77,14 @@ class Workers:
         connection: Client,
         *,
         retry_s: float,
+        max_wait_s: float,
         max_waiting: int,
         serving: Callable[[str], int],
     ) -> None:
         self._connection = connection
         self._serving = serving
         self._retry_s = retry_s
+        self._max_wait_s = max_wait_s
         self._max_waiting = max_waiting
         self._rooms: dict[str, Room] = {}  # by model
         self._prefix = ""
@@ -143,9 +145,9 @@ class Workers:
     async def open(self, model: str, task: str, ask: Ask, *, left: Left | None = None) -> Incoming:
         """What a model says to a request, once it has said something, to be closed.
 
-        Where nothing was executed it is asked again, for `retry_s` at most: with backoff
-        where nobody is there; where workers are full, a few times at once, for another may
-        have room, and then when it is its turn in the model's `Room`.
+        Where nothing was executed it is asked again: where nobody is there with backoff, for
+        `retry_s` at most; where workers are full a few times at once, for another may have
+        room, and then when it is its turn in the model's `Room`, for `max_wait_s` at most.
 
         Raises:
             BodyTooLarge: more than the broker takes in one message.
@@ -155,43 +157,62 @@ class Workers:
         """
         subject = inference.subject(model, task)
         payload = inference.encode(ask)
-        give_up = min(ask.deadline, time.time() + self._retry_s)
         room = self._room(model)
-        place = None if room.is_empty() else room.place(ask.priority)
-        absent = full = 0  # how often
-        if place is not None:
-            await room.wait(place, until=give_up)
+        place = room.place(ask.priority, until=min(ask.deadline, time.time() + self._max_wait_s))
+        worker = room.idle() if room.is_empty() else await room.wait(place)  # empty: any
+        absent = full = 0  # how often in a row
+        give_up = 0.0
         while True:
-            incoming = self._expect(ask.request_id, number := str(next(self._numbers)), room)
+            to = inference.direct_subject(worker, model, task) if worker else subject
             try:
-                await self._publish(subject, payload, number)
-                reply = await incoming.first(ask.deadline)
+                incoming = await self._try(to, payload, ask, room, left=left)
             except _NobodyThere:
-                del self._pending[number]
+                if worker:  # it has left, and others have not
+                    worker = ""
+                    continue
+                if not absent:
+                    give_up = min(ask.deadline, time.time() + self._retry_s)
                 wait_s = BACKOFF_S[min(absent, len(BACKOFF_S) - 1)]
                 if time.time() + wait_s > give_up:
                     message = f"model {model!r} is declared, but no worker serves it now"
                     raise ModelNotRunning(message, retry_after_s=HOLD_S) from None
                 await asyncio.sleep(wait_s)
                 absent += 1
-            except BaseException as error:
-                try:
-                    await incoming.cancel()
-                    if left is not None and isinstance(error, asyncio.CancelledError):
-                        await _hear_out(incoming, left)
-                finally:
-                    incoming.close()
-                raise
+                continue
+            if incoming is not None:
+                incoming.waited_s = place.waited_s
+                return incoming
+            absent, full = 0, full + 1
+            if full >= room.tries or (worker and place.waited_s):
+                worker, full = await room.wait(place), 0
             else:
-                if not isinstance(reply, Busy):
-                    incoming.waited_s = place.waited_s if place else 0.0
-                    return incoming
-                del self._pending[number]
-                room.hear(reply)
-                full += 1
-                if full % AT_ONCE == 0:
-                    place = place or room.place(ask.priority)
-                    await room.wait(place, until=give_up)
+                worker = ""
+
+    async def _try(
+        self, subject: str, payload: bytes, ask: Ask, room: Room, *, left: Left | None
+    ) -> Incoming | None:
+        """Ask once; None where the worker that was asked is full, and the room has heard so."""
+        number = str(next(self._numbers))
+        incoming = self._expect(ask.request_id, number, room)
+        try:
+            await self._publish(subject, payload, number)
+            reply = await incoming.first(ask.deadline)
+        except _NobodyThere:
+            del self._pending[number]
+            raise
+        except BaseException as error:
+            try:
+                await incoming.cancel()
+                if left is not None and isinstance(error, asyncio.CancelledError):
+                    await _hear_out(incoming, left)
+            finally:
+                incoming.close()
+            raise
+        if isinstance(reply, Busy):
+            del self._pending[number]
+            room.hear(reply)
+            return None
+        return incoming
 
     def _room(self, model: str) -> Room:
         room = self._rooms.get(model)
@@ -203,7 +224,9 @@ class Workers:
     def _expect(self, request_id: UUID, number: str, room: Room) -> Incoming:
         def forget() -> None:
             if self._pending.pop(number, None) is not None:
-                room.release()
+                if incoming.is_idle:
+                    room.hear_idle(incoming.worker)
+                room.release(incoming.room, incoming.worker)
 
         incoming = self._pending[number] = Incoming(self._connection, request_id, forget=forget)
         return incoming

@@ -51,11 +51,17 @@ class Timing(Struct, frozen=True, array_like=True):
 
 
 class Answered(Struct, frozen=True, array_like=True, tag="answered"):
-    """The model's answer."""
+    """The model's answer.
+
+    It is published with a subject to reply to, as `Ended` is: where to ask this worker and no
+    other (`direct_subject`).
+    """
 
     result: bytes  # JSON of the task's result type
     quantities: Quantities
     timing: Timing
+    room: int = 1  # requests that who hears this may let go on to this worker
+    idle: bool = False  # whether it holds nothing else
 
 
 class Chunk(Struct, frozen=True, array_like=True, tag="chunk"):
@@ -73,6 +79,8 @@ class Ended(Struct, frozen=True, array_like=True, tag="ended"):
     chunks: int  # how many there were
     quantities: Quantities  # of the whole stream
     timing: Timing
+    room: int = 1  # both as of `Answered`
+    idle: bool = False
 
 
 class Refused(Struct, frozen=True, array_like=True, tag="refused"):
@@ -85,7 +93,7 @@ class Refused(Struct, frozen=True, array_like=True, tag="refused"):
 
 
 class Busy(Struct, frozen=True, array_like=True, tag="busy"):
-    """Not taken: the queue is full, or the worker is leaving. Nothing was executed."""
+    """Not taken: enough waits here, or the worker is leaving. Nothing was executed."""
 
     queued: int
     wait_ms: float  # until there is room, as far as the worker can tell
@@ -116,6 +124,11 @@ _reply_decoder: Final[msgspec.msgpack.Decoder[Reply]] = msgspec.msgpack.Decoder(
 def subject(model: str, task: str) -> str:
     """The subject that asks `model` for `task`."""
     return f"inference.{token(model)}.{token(task)}"
+
+
+def direct_subject(worker: str, model: str, task: str) -> str:
+    """The subject that asks one worker, by the inbox that its answers name."""
+    return f"{worker}.{subject(model, task)}"
 
 
 def cancel_subject(request_id: UUID) -> str:

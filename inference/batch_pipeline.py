@@ -67,6 +67,19 @@ class BatchPipeline(Pipeline):
     async def _stop_all(self) -> int:
         return 0
 
+    def _lacks(self) -> int:
+        waiting, coming = self._before_the_device()
+        idle = sum(not lane.running for lane in self._lanes)
+        # one for each lane to go on with; what an idle lane takes at once waits for nobody
+        least = len(self._lanes) + idle - len(waiting) - coming
+        if not self._pace.is_known:
+            return least
+        pace, each_ms = self._pace, self._pace.each_ms()
+        cut = [part.job.left for lane in self._lanes for part in lane.running if part.job.left]
+        tokens = sum(left.tokens for left in (*cut, *map(_left, waiting)))
+        expected_ms = pace.tokens_ms(tokens) + coming * each_ms
+        return max(least, math.ceil((pace.enough_ms(self._limits) - expected_ms) / each_ms))
+
     def _room_in_ms(self) -> float:
         now = time.monotonic()
         return min(
@@ -130,8 +143,7 @@ class BatchPipeline(Pipeline):
         return math.ceil(sum(padded([one.size]) for one in waiting) / free)
 
     def _budget(self) -> int:
-        limits = self._limits
-        return self._pace.tokens_within(limits.batch_ms, at_most=limits.batch_tokens)
+        return self._pace.batch_tokens(self._limits)
 
     async def _waited(self, waiting: Sequence[Waiting], budget: int) -> bool:
         """Where all fit into one batch, and more would, wait out the first's `batch_wait_ms`.

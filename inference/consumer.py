@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -21,6 +22,7 @@ from events.inference import (
     Answered,
     Busy,
     Chunk,
+    Ended,
     Refused,
     Reply,
     Working,
@@ -42,6 +44,7 @@ class Consumer:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._reads = client.new_inbox()  # of this worker; a stream's reader answers below it
+        self._direct = client.new_inbox()  # whoever has heard of room asks this worker below it
         self._subscriptions: list[Subscription] = []
         self._pipelines: list[Pipeline] = []
         self._leaving = False
@@ -56,15 +59,16 @@ class Consumer:
         await broker.settle(self._client)
 
     async def subscribe(self, model: str, tasks: Sequence[Task], pipeline: Pipeline) -> None:
-        """Join the queue group that does these tasks of a model."""
+        """Join the queue group that does these tasks of a model, and be there to be asked alone."""
         self._pipelines.append(pipeline)
         for task in tasks:
-            subscription = await self._client.subscribe(
-                inference.subject(model, task.name),
-                queue=WORKERS,
-                cb=self._taker(model, task, pipeline),
-            )
-            self._subscriptions.append(subscription)
+            take = self._taker(model, task, pipeline)
+            for subject, queue in (
+                (inference.subject(model, task.name), WORKERS),
+                (inference.direct_subject(self._direct, model, task.name), ""),
+            ):
+                subscription = await self._client.subscribe(subject, queue=queue, cb=take)
+                self._subscriptions.append(subscription)
         await broker.settle(self._client)
 
     def _taker(
@@ -121,8 +125,14 @@ class Consumer:
     async def answer(self, said: Sequence[tuple[Job, Outcome | Wrote]]) -> None:
         """Tell callers what became of their requests, or the next piece of their streams."""
         for job, outcome in said:
-            reader = f"{self._reads}.{job.ask.request_id}" if isinstance(outcome, Wrote) else ""
-            await self._reply(job.reply_to, _reply(job, outcome), reader=reader)
+            match outcome:
+                case Wrote():
+                    answer_to = f"{self._reads}.{job.ask.request_id}"
+                case Ran() | Ended():
+                    answer_to = self._direct
+                case _:
+                    answer_to = ""
+            await self._reply(job.reply_to, _reply(job, outcome), answer_to=answer_to)
 
     async def heartbeats(self) -> NoReturn:
         """Tell those that wait long that they do not wait in vain; until cancelled."""
@@ -155,12 +165,12 @@ class Consumer:
         except (Error, OSError, TimeoutError) as error:
             log.warning("leave_failed", error=repr(error))
 
-    async def _reply(self, subject: str, reply: Reply, *, reader: str = "") -> None:
-        await self._publish(subject, inference.encode(reply), reader=reader)
+    async def _reply(self, subject: str, reply: Reply, *, answer_to: str = "") -> None:
+        await self._publish(subject, inference.encode(reply), answer_to=answer_to)
 
-    async def _publish(self, subject: str, message: bytes, *, reader: str = "") -> None:
+    async def _publish(self, subject: str, message: bytes, *, answer_to: str = "") -> None:
         try:
-            await self._client.publish(subject, message, reply=reader)
+            await self._client.publish(subject, message, reply=answer_to)
         except MaxPayloadError:
             too_large = Refused(
                 "answer_too_large", "The answer is too large to be sent; ask for less at a time."
@@ -174,7 +184,9 @@ class Consumer:
 def _reply(job: Job, outcome: Outcome | Wrote) -> Reply:
     match outcome:
         case Ran(result, quantities, timing):
-            return Answered(job.task.encode(result), quantities, timing)
+            return Answered(job.task.encode(result), quantities, timing, job.room, job.is_last)
         case Wrote(index, piece, quantities):
             return Chunk(index, job.task.encode(piece), quantities)
+        case Ended():
+            return replace(outcome, room=job.room, idle=job.is_last)
     return outcome

@@ -32,6 +32,8 @@ class Job(Struct, eq=False):
     found: list[Any] = []  # what the model made of what has run
     compute_s: float = 0.0  # of all batches that it was in
     device_ms: int = 0  # its share of them
+    room: int = 0  # for others, that its answer tells of
+    is_last: bool = False  # when it is answered, the worker holds nothing else
 
 
 class Ran(Struct, frozen=True):

@@ -15,11 +15,13 @@ from uuid import UUID
 
 import structlog
 
-from events.inference import Busy, Expired
+from events.inference import Busy, Ended, Expired
 from events.models import Limits
-from inference.job import Job, Outcome, Wrote
+from inference.job import Job, Outcome, Ran, Wrote
 from inference.models.model import Tokenizes
 from inference.pace import Pace
+from inference.room import Room
+from inference.share import apportion
 from inference.thread import ModelThread
 from inference.tokenize import tokenize
 
@@ -57,7 +59,9 @@ class Pipeline(ABC):
         self._tokenizer = ModelThread("tokenize")
         self._pace = Pace()
         self._held: set[Job] = set()  # every request from submit until it is answered
+        self._room = Room()
         self._arrived: list[Job] = []
+        self._in_tokenizer: Sequence[Job] = ()
         self._waiting: list[Job] = []  # tokenized, first come first
         self._said: list[tuple[Job, Outcome | Wrote]] = []
         self._to_tokenize = asyncio.Event()
@@ -72,13 +76,15 @@ class Pipeline(ABC):
 
     def busy(self) -> Busy | None:
         """What to answer instead of taking another request; None where there is room."""
-        if len(self._held) < self._limits.queue:
+        if self._has_room_for(held=len(self._held)) > 0:
             return None
-        return Busy(len(self._held), wait_ms=self._room_in_ms(), each_ms=self._pace.each_ms())
+        each_ms = self._pace.each_ms() if self._pace.is_known else 0.0
+        return Busy(len(self._held), wait_ms=self._room_in_ms(), each_ms=each_ms)
 
     def submit(self, job: Job) -> None:
         """Take a request; ask `busy` first."""
         self._held.add(job)
+        self._room.took_one()
         self._arrived.append(job)
         self._to_tokenize.set()
 
@@ -138,6 +144,14 @@ class Pipeline(ABC):
         """Take from `_waiting`, run, and `_end`."""
 
     @abstractmethod
+    def _lacks(self) -> int:
+        """How many requests more are enough work until another one has come from an edge.
+
+        What runs has a claim to the device already; this is of what waits: `queue_ms` of
+        the device's time, and never so little that the device would stand idle.
+        """
+
+    @abstractmethod
     def _room_in_ms(self) -> float:
         """When a full queue will have room, as far as can be told."""
 
@@ -162,7 +176,9 @@ class Pipeline(ABC):
             jobs = self._without_expired(arrived)
             if not jobs:
                 continue
+            self._in_tokenizer = jobs
             ended = await self._tokenizer.call(tokenize, self._tokenizes, jobs)
+            self._in_tokenizer = ()
             # some may have been cancelled meanwhile, or sent away by a drain
             self._end([(job, outcome) for job, outcome in ended if not job.started])
             self._waiting += [job for job in jobs if job.prepared and not job.started]
@@ -173,12 +189,29 @@ class Pipeline(ABC):
             await self._to_send.wait()
             self._to_send.clear()
             said, self._said = self._said, []
+            self._tell_of_room([job for job, outcome in said if isinstance(outcome, Ran | Ended)])
             await self._send(said)
             self._held.difference_update(
                 job for job, outcome in said if not isinstance(outcome, Wrote)
             )
             if not self._held:
                 self._emptied.set()
+
+    def _has_room_for(self, *, held: int) -> int:
+        return min(self._limits.queue - held, self._lacks())
+
+    def _tell_of_room(self, answered: Sequence[Job]) -> None:
+        """Let answers say to edges how many of those that wait there may come."""
+        if answered:
+            held = len(self._held) - len(answered)
+            free = self._has_room_for(held=held)
+            shares = apportion(self._room.tell(free, now=time.monotonic()), [1] * len(answered))
+            for job, room in zip(answered, shares, strict=True):
+                job.room, job.is_last = room, not held
+
+    def _before_the_device(self) -> tuple[Sequence[Job], int]:
+        """What waits for the device, and how many more are on their way to it."""
+        return self._waiting, len(self._arrived) + len(self._in_tokenizer)
 
     def _without_expired(self, jobs: list[Job]) -> list[Job]:
         """Those whose callers still wait; the others are answered."""

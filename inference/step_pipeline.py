@@ -1,6 +1,7 @@
 """The road of a model that writes token by token: requests join and leave between steps."""
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -65,6 +66,14 @@ class StepPipeline(Pipeline):
             if slot.job.ask.request_id == request_id:
                 slot.hear(chunks, now=time.monotonic())
                 self._to_run.set()
+
+    def _lacks(self) -> int:
+        waiting, coming = self._before_the_device()
+        rows = sum(job.prepared.rows for job in waiting if job.prepared) + coming
+        free = self._limits.slots - sum(slot.rows for slot in self._slots)
+        # one for the next slot that somebody leaves, and more where that is soon
+        soon = max(1, math.ceil(self._limits.queue_ms / self._pace.each_ms()))
+        return free + soon - rows
 
     def _room_in_ms(self) -> float:
         return self._pace.room_in_ms(1, 0.0)  # one leaves as often as the device serves one

@@ -34,7 +34,10 @@ LOAD: Final = 0.8
 SHORT_S: Final = 0.01  # a request takes between these, all lengths alike
 LONG_S: Final = 0.03
 REQUESTS: Final = 2_000
-QUEUES: Final = (4, 512)  # what a worker takes before it is busy
+LIMITS: Final = {
+    "by default": Limits(batch_tokens=1),
+    "that take 512 requests each": Limits(batch_tokens=1, queue_ms=600_000),
+}
 PATIENCE_S: Final = 600.0
 
 
@@ -64,13 +67,13 @@ class Sleeper(Echo):
 
 async def measure_workers() -> None:
     """Print the table."""
-    measured = {queue: await _measure(queue) for queue in QUEUES}
+    measured = {name: await _measure(limits) for name, limits in LIMITS.items()}
     rows = []
-    for queue, requests in measured.items():
+    for name, requests in measured.items():
         ours = _hundredths([one.took for one in requests])
         shared = _hundredths(_one_queue(requests))
         rows += [
-            _row(f"two workers that take {queue} each", ours, shared),
+            _row(f"two workers {name}", ours, shared),
             _row("one queue, the same times", shared, shared),
         ]
     print_table(
@@ -81,7 +84,7 @@ async def measure_workers() -> None:
     )
 
 
-async def _measure(queue: int) -> Sequence[Request]:
+async def _measure(limits: Limits) -> Sequence[Request]:
     chosen = random.Random(1)
     rate = LOAD * WORKERS / ((SHORT_S + LONG_S) / 2)
     due, requests, lengths = 0.0, [], []
@@ -98,14 +101,17 @@ async def _measure(queue: int) -> Sequence[Request]:
             client = await broker.connect(server.url, "worker")
             stack.push_async_callback(client.close)
             consumer = Consumer(client)
-            limits = Limits(batch_tokens=1, queue=queue)
             pipeline = BatchPipeline(Sleeper(requests), limits, consumer.answer)
             forever.append(serving.create_task(pipeline.serve()))
             await consumer.subscribe("sleeper", [echo.TASK], pipeline)
         client = await broker.connect(server.url, "edge")
         stack.push_async_callback(client.close)
         workers = Workers(
-            client, retry_s=PATIENCE_S, max_waiting=REQUESTS, serving=lambda _: WORKERS
+            client,
+            retry_s=PATIENCE_S,
+            max_wait_s=PATIENCE_S,
+            max_waiting=REQUESTS,
+            serving=lambda _: WORKERS,
         )
         await workers.start()
         began = time.perf_counter()

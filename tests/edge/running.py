@@ -187,6 +187,7 @@ async def running(
         stripe_webhook_secrets=WEBHOOK_SECRET,
         deadline_s=PATIENCE_S,
         retry_s=PATIENCE_S,
+        max_wait_s=PATIENCE_S,
         publish_timeout_s=PATIENCE_S,
         failures_s=3_600.0,  # those who count events count answers
     )

@@ -379,7 +379,7 @@ async def test_its_client_tries_again_and_what_it_gets_at_last_is_billed_once(
 async def test_its_client_waits_as_long_as_it_is_told_to(
     nats: Client, nats_url: str, database_url: str, ledger: Connection
 ) -> None:
-    async with running(nats, nats_url, database_url, ledger, retry_s=0.1) as edge:
+    async with running(nats, nats_url, database_url, ledger, max_wait_s=0.1) as edge:
         rogue = await serve(edge, "chat")
         rogue.says = [Busy(1, 2_500.0)] * 100
         async with edge.client() as client:

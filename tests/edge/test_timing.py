@@ -5,7 +5,6 @@ import time
 
 from nats.aio.msg import Msg
 
-from edge.workers import AT_ONCE
 from events.inference import Ask, Busy
 from events.models import Limits
 from tests.edge.running import Edge, answered, reply
@@ -53,7 +52,7 @@ async def test_what_it_waited_in_the_edge_for_a_worker_counts_as_queue(
     async def answer(message: Msg, ask: Ask) -> None:
         nonlocal asked
         asked += 1
-        await reply(message, answered(ask.input) if asked > AT_ONCE else Busy(1, 200.0))
+        await reply(message, answered(ask.input) if asked > 1 else Busy(1, 200.0))
 
     await edge.serve(answer)
     async with edge.client() as client:

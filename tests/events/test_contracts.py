@@ -98,6 +98,8 @@ replies = st.one_of(
         result=st.binary(),
         quantities=quantities,
         timing=st.builds(inference.Timing, st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6)),
+        room=counts,
+        idle=st.booleans(),
     ),
     st.builds(inference.Chunk, counts, st.binary(), quantities),
     st.builds(

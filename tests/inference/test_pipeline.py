@@ -346,7 +346,7 @@ async def test_two_lanes_share_what_waits_and_run_side_by_side() -> None:
         await model.has_begun()
         await model.has_begun()
 
-    assert model.batches[-2:] == [["u", "v"], ["w", "x"]]
+    assert sorted(model.batches[-2:]) == [["u", "v"], ["w", "x"]]  # two threads, in any order
     assert len(model.threads) == 2
 
 

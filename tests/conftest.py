@@ -1,6 +1,6 @@
 """Real servers: PostgreSQL once per run, NATS and a database for each test."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -17,12 +17,18 @@ from deploy.local.postgres import Postgres
 from events import broker
 from ledger.db import Connection
 from ledger.migrate import migrate
+from tests.still import StillLoop
 
 # two shared cores: how long one example takes says nothing
 hypothesis.settings.register_profile("tollgate", deadline=None)
 hypothesis.settings.load_profile("tollgate")
 
 TEMPLATE = "template_tollgate"
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], StillLoop]]:
+    """Have no timeout pass while this process stands still."""
+    return {"still": StillLoop}
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from deploy.local.postgres import Postgres
 from events import broker
 from ledger.db import Connection
 from ledger.migrate import migrate
+from tests.broker import PatientClient
 from tests.still import StillLoop
 
 # two shared cores: how long one example takes says nothing
@@ -83,6 +84,6 @@ def nats_url(nats_server: Nats) -> str:
 @pytest.fixture
 async def nats(nats_url: str) -> AsyncIterator[Client]:
     """A connection to it; the streams are the test's to make."""
-    connection = await broker.connect(nats_url, "test")
+    connection = await broker.connect(nats_url, "test", client=PatientClient())
     yield connection
     await connection.close()

@@ -265,7 +265,7 @@ async def test_a_renewed_certificate_is_taken_up_and_open_connections_go_on(
                 return subject(other) != before
 
         await until(is_new)
-        async with httpx.AsyncClient(verify=authority.trusted()) as client:
+        async with httpx.AsyncClient(verify=authority.trusted(), timeout=PATIENCE_S) as client:
             assert (await client.get(f"https://localhost:{edge.port}/v1/models")).status_code == 200
     del reader
 

@@ -43,7 +43,7 @@ async def replies(client: Client, model: str, question: Ask, *, task: str = "ech
     await client.publish(inference.subject(model, task), inference.encode(question), reply=inbox)
     heard: list[Reply] = []
     while not heard or isinstance(heard[-1], Working):
-        message = await subscription.next_msg(20)
+        message = await subscription.next_msg(PATIENCE_S)
         if message.headers:
             raise NoRespondersError
         heard.append(inference.decode_reply(message.data))
@@ -270,12 +270,12 @@ async def test_one_that_waits_long_hears_that_it_is_not_in_vain(
             "inference.scripted.echo", inference.encode(an_ask("slow")), reply=heard
         )
 
-        sign = await subscription.next_msg(10)
+        sign = await subscription.next_msg(PATIENCE_S)
 
         assert inference.decode_reply(sign.data) == Working()
         assert [type(reply) for reply in quick] == [Answered]
         model.gate.set()
-        answer = await subscription.next_msg(10)
+        answer = await subscription.next_msg(PATIENCE_S)
         assert isinstance(inference.decode_reply(answer.data), Answered | Working)
 
 

@@ -1,5 +1,6 @@
 """Real servers: PostgreSQL once per run, NATS and a database for each test."""
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
+from deploy.local import ports
 from deploy.local import postgres as programs
 from deploy.local.nats import Nats
 from deploy.local.ports import free_port
@@ -30,6 +32,16 @@ TEMPLATE = "template_tollgate"
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], StillLoop]]:
     """Have no timeout pass while this process stands still."""
     return {"still": StillLoop}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_ports(worker_id: str) -> Iterator[None]:
+    """Ports that no run beside this one takes between our choice and our server's start."""
+    with pytest.MonkeyPatch.context() as patched:
+        if worker_id != "master":  # one of several
+            number, workers = int(worker_id[2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+            patched.setattr(ports, "PORTS", ports.PORTS[number::workers])
+        yield
 
 
 @pytest.fixture(scope="session")

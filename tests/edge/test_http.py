@@ -28,7 +28,7 @@ from tests.edge.raw import (
     unsent,
     until_closed,
 )
-from tests.edge.running import Edge, answered, reply, running
+from tests.edge.running import Edge, answered, hold, reply, running
 from tests.waiting import PATIENCE_S, until
 
 SOON_S = 1.0
@@ -342,7 +342,7 @@ async def test_garbage_behind_a_request_is_not_answered_in_its_place(good: Edge)
 
     async def wait(message: Msg, ask: Ask) -> None:
         asked.set()
-        await gate.wait()
+        await hold(message, gate)
         await echo(message, ask)
 
     await good.serve(wait, model="slow")

@@ -17,7 +17,7 @@ from events.direct import Direct
 from events.ids import new_id
 from events.inference import Ask
 from events.usage import UsageRecorded
-from tests.edge.running import Edge, answered, reply
+from tests.edge.running import Edge, answered, hold, reply
 from tests.waiting import PATIENCE_S, until
 
 ECHO = {"text": "hello"}
@@ -33,7 +33,7 @@ class Counting:
 
     async def __call__(self, message: Msg, ask: Ask) -> None:
         self.asked += 1
-        await self.gate.wait()
+        await hold(message, self.gate)
         await reply(message, answered(ask.input))
 
 

@@ -21,7 +21,7 @@ from ledger import key_format
 from ledger.accounts import change_account
 from ledger.budgets import set_webhook
 from ledger.db import Connection
-from tests.edge.running import KEY_SECRET, Edge, answered, reply, running
+from tests.edge.running import KEY_SECRET, Edge, answered, hold, reply, running
 from tests.edge.test_jobs import Counting, ask, result
 from tests.waiting import PATIENCE_S, until
 
@@ -322,7 +322,7 @@ async def test_many_slow_jobs_of_one_account_hold_up_nobody_else(
         ends.append(end)
 
         async def answer() -> None:
-            await end.wait()
+            await hold(message, end)
             await reply(message, answered(ask.input))
 
         answers.add(asyncio.create_task(answer()))

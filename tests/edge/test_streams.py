@@ -21,7 +21,7 @@ from events.usage import Quantities, UsageRecorded
 from ledger.accounts import change_account
 from ledger.api_keys import revoke_key
 from ledger.db import Connection
-from tests.edge.running import Edge, reply, running
+from tests.edge.running import Edge, hold, reply, running
 from tests.sse import Event, events_of
 from tests.waiting import PATIENCE_S, until
 
@@ -172,7 +172,7 @@ async def test_a_silent_stream_says_now_and_then_that_it_is_alive(
 
     async def script(message: Msg, _: Ask) -> None:
         await writer.say(message, "one")
-        await writer.go_on.wait()
+        await hold(message, writer.go_on)
         await writer.end(message)
 
     writer.script = script
@@ -192,7 +192,7 @@ async def test_a_long_stream_is_metered_while_it_runs(streaming: tuple[Edge, Wri
 
     async def script(message: Msg, _: Ask) -> None:
         await writer.say(message, "one", "two")
-        await writer.go_on.wait()
+        await hold(message, writer.go_on)
         await writer.say(message, "three")
         await writer.end(message)
 
@@ -386,7 +386,7 @@ async def test_a_budget_that_its_owner_lowers_ends_a_stream_that_runs(
 
     async def script(message: Msg, ask: Ask) -> None:
         await writer.say(message, *["more"] * 10)
-        await writer.go_on.wait()
+        await hold(message, writer.go_on)
         while ask.request_id not in writer.cancelled:
             await writer.say(message, "more")
             await asyncio.sleep(0.05)
@@ -451,7 +451,7 @@ async def test_a_stream_holds_its_slot_until_it_ends(streaming: tuple[Edge, Writ
 
     async def script(message: Msg, _: Ask) -> None:
         await writer.say(message, "one")
-        await writer.go_on.wait()
+        await hold(message, writer.go_on)
         await reply(message, Ended("stop", 1, writer.so_far(), Timing()))
 
     async def one_more() -> int:

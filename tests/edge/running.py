@@ -214,3 +214,4 @@ async def running(
             )
     finally:
         relays.cancel()
+        await asyncio.wait([relays])  # or its connections are closed in another test's time

@@ -15,6 +15,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from edge import stream as edge_stream
+from edge.admission import Reservation
+from edge.auth import Caller
 from events import inference, streams, usage
 from events.inference import CANCELS, WINDOW, Ask, Busy, Chunk, Ended, Failed, Refused, Timing
 from events.usage import Quantities, UsageRecorded
@@ -379,10 +381,16 @@ async def test_a_rate_ends_a_stream_too(streaming: tuple[Edge, Writer], ledger: 
 
 
 async def test_a_budget_that_its_owner_lowers_ends_a_stream_that_runs(
-    streaming: tuple[Edge, Writer], ledger: Connection
+    streaming: tuple[Edge, Writer], ledger: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edge, writer = streaming
     await change_account(ledger, edge.account.id, {"plan": "paid"})
+    renewed: list[int | None] = []  # under which budgets the stream went on
+    renew = Reservation.renew
+
+    async def note(self: Reservation, caller: Caller, model: str, task: str) -> None:
+        await renew(self, caller, model, task)
+        renewed.append(caller.account.own_budget)
 
     async def script(message: Msg, ask: Ask) -> None:
         await writer.say(message, *["more"] * 10)
@@ -391,6 +399,7 @@ async def test_a_budget_that_its_owner_lowers_ends_a_stream_that_runs(
             await writer.say(message, "more")
             await asyncio.sleep(0.05)
 
+    monkeypatch.setattr(Reservation, "renew", note)
     writer.script = script
     async with stream(edge) as (_, events):
         for _ in range(10):
@@ -398,7 +407,7 @@ async def test_a_budget_that_its_owner_lowers_ends_a_stream_that_runs(
         async with edge.client() as client:
             lowered = await client.put("/v1/budget", json={"monthly": "0.012"})
         assert lowered.status_code == 200, lowered.text
-        await asyncio.sleep(2)  # announced, and taken up by the stream
+        await until(lambda: 12_000_000 in renewed)  # announced, and taken up by the stream
         writer.go_on.set()
         rest = [event async for event in events]
 

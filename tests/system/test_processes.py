@@ -15,7 +15,7 @@ import httpx
 
 from deploy.local.ports import free_port
 from tests.system.system import System, echoing
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 
 async def tollgate(
@@ -81,9 +81,12 @@ async def test_several_processes_share_a_port_and_add_their_metrics_up(system: S
                 url + "/v1/echo/echo", json={"text": "hi"}, headers={"Connection": "close"}
             )
             assert response.status_code == 200, response.text
-        metrics = (await client.get(url + "/metrics")).text
+        added_up = 'tollgate_requests_total{endpoint="echo",status="200"} 30.0'
 
-    assert 'tollgate_requests_total{endpoint="echo",status="200"} 30.0' in metrics
+        async def counted() -> bool:  # which is after an answer is sent
+            return added_up in (await client.get(url + "/metrics")).text
+
+        await until(counted)
 
 
 async def test_an_edge_behind_a_proxy_that_strips_a_prefix_links_to_itself(

@@ -1,6 +1,7 @@
 """Real servers: PostgreSQL once per run, NATS and a database for each test."""
 
-from collections.abc import AsyncIterator, Iterator
+import os
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
+from deploy.local import ports
 from deploy.local import postgres as programs
 from deploy.local.nats import Nats
 from deploy.local.ports import free_port
@@ -17,12 +19,29 @@ from deploy.local.postgres import Postgres
 from events import broker
 from ledger.db import Connection
 from ledger.migrate import migrate
+from tests.broker import PatientClient
+from tests.still import StillLoop
 
 # two shared cores: how long one example takes says nothing
 hypothesis.settings.register_profile("tollgate", deadline=None)
 hypothesis.settings.load_profile("tollgate")
 
 TEMPLATE = "template_tollgate"
+
+
+def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], StillLoop]]:
+    """Have no timeout pass while this process stands still."""
+    return {"still": StillLoop}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_ports(worker_id: str) -> Iterator[None]:
+    """Ports that no run beside this one takes between our choice and our server's start."""
+    with pytest.MonkeyPatch.context() as patched:
+        if worker_id != "master":  # one of several
+            number, workers = int(worker_id[2:]), int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+            patched.setattr(ports, "PORTS", ports.PORTS[number::workers])
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -77,6 +96,6 @@ def nats_url(nats_server: Nats) -> str:
 @pytest.fixture
 async def nats(nats_url: str) -> AsyncIterator[Client]:
     """A connection to it; the streams are the test's to make."""
-    connection = await broker.connect(nats_url, "test")
+    connection = await broker.connect(nats_url, "test", client=PatientClient())
     yield connection
     await connection.close()

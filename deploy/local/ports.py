@@ -9,6 +9,8 @@ from typing import Final
 # that very port one day, connects to itself, and the server cannot come back
 PORTS: Final = range(15_000, 32_000)
 
+_given: Final[set[int]] = set()
+
 
 def is_free(port: int) -> bool:
     """Whether a server could listen on this port of the loopback interface."""
@@ -22,7 +24,10 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment."""
-    while not is_free(port := random.choice(PORTS)):  # noqa: S311 - not a secret
+    """A port that nobody listens on at this moment, and that was not given out here of late."""
+    if len(_given) > len(PORTS) // 2:
+        _given.clear()
+    while (port := random.choice(PORTS)) in _given or not is_free(port):  # noqa: S311 - not a secret
         pass
+    _given.add(port)
     return port

@@ -103,7 +103,7 @@ class Pipeline:
         jetstream = self.nats.jetstream()
         state = (await jetstream.stream_info(streams.PARKED)).state
         subscription = await jetstream.pull_subscribe("parked.>", stream=streams.PARKED)
-        messages = await subscription.fetch(state.messages) if state.messages else []
+        messages = await subscription.fetch(state.messages, PATIENCE_S) if state.messages else []
         await subscription.unsubscribe()
         return messages
 

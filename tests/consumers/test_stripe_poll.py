@@ -336,6 +336,9 @@ async def test_one_that_hangs_is_given_up(
     stand_in.control.fail(delay_s=600, times=3)
 
     assert await poll(pipeline, api) is None
+    await api.close()
+    monkeypatch.undo()
+    api = stand_in.api()
     assert await poll(pipeline, api)
     await api.close()
 

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from uuid import UUID
 
 import msgspec
@@ -163,9 +164,10 @@ async def test_an_outage_is_no_hot_loop(pipeline: Pipeline) -> None:
         link.cut()
         async with pipeline.consuming(database_url=url):
             await pipeline.deliver(recorded(a_usage()))
+            began = time.monotonic()
             await asyncio.sleep(3)  # a rate needs a duration
             consumer = await pipeline.nats.jetstream().consumer_info("USAGE", "usage_fold")
-            assert consumer.delivered.consumer_seq < 5
+            assert consumer.delivered.consumer_seq < 2 + (time.monotonic() - began)
 
 
 async def test_the_broker_may_be_killed_and_come_back(

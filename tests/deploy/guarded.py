@@ -10,12 +10,12 @@ from typing import Final
 import msgspec
 import nats
 import pytest
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from deploy.local.nats import Nats
 from deploy.local.ports import free_port
+from tests.broker import PatientClient
 from tests.waiting import PATIENCE_S
 
 FILE: Final = Path(__file__).parents[2] / "deploy" / "nats" / "permissions.conf"
@@ -52,7 +52,7 @@ class Person:
     """A connection whose owner notices what is refused."""
 
     def __init__(self) -> None:
-        self.client = Client()
+        self.client = PatientClient()
         self._refusals: asyncio.Queue[Exception] = asyncio.Queue()
 
     async def connect(self, url: str, name: str) -> None:

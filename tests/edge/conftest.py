@@ -23,9 +23,9 @@ async def edge(
 async def hasty_edge(
     nats: Client, nats_url: str, database_url: str, ledger: Connection
 ) -> AsyncIterator[Edge]:
-    """One whose deadlines and retries end soon."""
-    timeouts = {"deadline_s": 2.0, "retry_s": 0.3, "max_wait_s": 0.3}
-    async with running(nats, nats_url, database_url, ledger, **timeouts) as started:
+    """One that soon gives up to look for a worker, and to wait for one with room."""
+    patience = {"retry_s": 0.3, "max_wait_s": 0.3}
+    async with running(nats, nats_url, database_url, ledger, **patience) as started:
         yield started
 
 

@@ -9,9 +9,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
 from msgspec import Struct
 from nats.aio.msg import Msg
 
+from edge.server import connections
 from events.inference import Ask
 from tests.edge.running import answered, reply
 from tests.waiting import PATIENCE_S
@@ -19,6 +21,15 @@ from tests.waiting import PATIENCE_S
 LONG = b'{"text":"%s"}' % (b"x" * 8 * 2**20)  # more than the kernel takes off our hands
 UNREAD = 'cut_off_total{reason="answer_not_read"}'  # how an edge counts who reads nothing
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+def look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have edges look at their connections ten times a second.
+
+    Their clock goes on by two looks at a time at most: a caller has a second in many steps, and
+    is not cut off because one of them came between what it sent and the reading of that.
+    """
+    monkeypatch.setattr(connections, "LOOK_S", 0.1)
 
 
 class Heard(Struct, frozen=True):

@@ -136,6 +136,15 @@ async def reply(message: Msg, answer: Reply) -> None:
     await message.respond(inference.encode(answer))
 
 
+async def hold(message: Msg, until: asyncio.Event) -> None:
+    """Have a request in hand until then, as a worker that says each second that it is alive."""
+    while not until.is_set():
+        await reply(message, inference.Working())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(inference.HEARTBEAT_S):
+                await until.wait()
+
+
 class Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -206,3 +215,4 @@ async def running(
             )
     finally:
         relays.cancel()
+        await asyncio.wait([relays])  # or its connections are closed in another test's time

@@ -15,6 +15,7 @@ from events.usage import Quantities
 from ledger.db import Connection
 from tests.edge.raw import say
 from tests.edge.running import Edge, answered, reply, running
+from tests.waiting import PATIENCE_S
 
 APP = "https://app.example"
 PATH = "/v1/good/echo"
@@ -79,7 +80,7 @@ async def test_a_page_of_a_listed_origin_may_ask_and_read_the_answer(
 async def test_a_browser_is_told_before_it_sends(
     open_edge: Edge, subtests: pytest.Subtests
 ) -> None:
-    async with httpx.AsyncClient(base_url=open_edge.url) as client:
+    async with httpx.AsyncClient(base_url=open_edge.url, timeout=PATIENCE_S) as client:
         for path in (PATH, "/v1/usage", "/v1/admin/keys/x", "/nowhere"):
             with subtests.test(path):
                 allowed = await client.options(path, headers=PREFLIGHT)
@@ -95,7 +96,7 @@ async def test_a_page_of_another_origin_is_told_nothing(
 ) -> None:
     for origin in ("https://app.example.evil", "null", "https://app.example:444"):
         with subtests.test(origin):
-            async with httpx.AsyncClient(base_url=open_edge.url) as client:
+            async with httpx.AsyncClient(base_url=open_edge.url, timeout=PATIENCE_S) as client:
                 asked = await client.options(PATH, headers=PREFLIGHT | {"Origin": origin})
             told = [asked, *(await answers(open_edge, Origin=origin)).values()]
             assert not any("access-control-allow-origin" in answer.headers for answer in told)

@@ -21,16 +21,17 @@ from tests.edge.raw import (
     at_length,
     connected,
     deaf,
+    look_often,
     one_answer,
     say,
     trickle,
     unsent,
     until_closed,
 )
-from tests.edge.running import Edge, answered, reply, running
+from tests.edge.running import Edge, answered, hold, reply, running
 from tests.waiting import PATIENCE_S, until
 
-SOON_S = 0.5
+SOON_S = 1.0
 HASTY = {"head_s": SOON_S, "body_s": SOON_S, "unread_s": SOON_S, "keep_alive_s": SOON_S}
 PATH = "/v1/good/echo"
 BODY = b'{"text": "hello"}'
@@ -49,8 +50,13 @@ async def good(edge: Edge) -> Edge:
 
 @pytest.fixture
 async def hasty(
-    nats: Client, nats_url: str, database_url: str, ledger: Connection
+    nats: Client,
+    nats_url: str,
+    database_url: str,
+    ledger: Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Edge]:
+    look_often(monkeypatch)
     async with running(nats, nats_url, database_url, ledger, **HASTY) as started:
         await started.serve(echo, model="good")
         yield started
@@ -109,7 +115,7 @@ async def test_who_takes_too_long_is_hung_up_on(hasty: Edge, subtests: pytest.Su
 
 async def test_control_who_is_given_the_time_may_take_it(good: Edge) -> None:
     async with connected(good.port) as (reader, writer):
-        await trickle(writer, posting(good), every_s=0.005)  # as long as the hasty would not wait
+        await trickle(writer, posting(good), every_s=0.01)  # longer than the hasty would wait
         answer = await until_closed(reader)
 
     assert answer.status == 200
@@ -336,7 +342,7 @@ async def test_garbage_behind_a_request_is_not_answered_in_its_place(good: Edge)
 
     async def wait(message: Msg, ask: Ask) -> None:
         asked.set()
-        await gate.wait()
+        await hold(message, gate)
         await echo(message, ask)
 
     await good.serve(wait, model="slow")

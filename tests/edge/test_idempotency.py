@@ -17,7 +17,7 @@ from events.direct import Direct
 from events.ids import new_id
 from events.inference import Ask
 from events.usage import UsageRecorded
-from tests.edge.running import Edge, answered, reply
+from tests.edge.running import Edge, answered, hold, reply
 from tests.waiting import PATIENCE_S, until
 
 ECHO = {"text": "hello"}
@@ -33,7 +33,7 @@ class Counting:
 
     async def __call__(self, message: Msg, ask: Ask) -> None:
         self.asked += 1
-        await self.gate.wait()
+        await hold(message, self.gate)
         await reply(message, answered(ask.input))
 
 
@@ -112,17 +112,19 @@ async def test_a_failure_may_be_tried_again_at_once(hasty_edge: Edge) -> None:
     assert (failed.status_code, again.status_code) == (503, 200)
 
 
-async def test_a_dead_edges_claim_expires_and_keeps_its_id(nats: Client) -> None:
+async def test_a_dead_edges_claim_expires_and_keeps_its_id(
+    nats: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await streams.prepare(nats, streams.Sizes())
     direct = Direct(nats)
     await direct.start()
     account, first_id = uuid4(), new_id()
-    store = Idempotency(nats, direct, claim_s=0.5)
+    store = Idempotency(nats, direct, claim_s=PATIENCE_S)
     dead = await store.begin(account, "k", [b"asked"], first_id)
     with pytest.raises(StillRunning):
         await store.begin(account, "k", [b"asked"], new_id())
-    expired = time.time() + 0.6
-    await until(lambda: time.time() > expired)
+    expired = time.time() + PATIENCE_S
+    monkeypatch.setattr(time, "time", lambda: expired)
 
     taken_over = await store.begin(account, "k", [b"asked"], new_id())
 

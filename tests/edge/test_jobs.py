@@ -20,7 +20,7 @@ from events.inference import Ask, Failed
 from events.jobs import Job
 from ledger.api_keys import revoke_key
 from ledger.db import Connection
-from tests.edge.running import Edge, answered, reply, running
+from tests.edge.running import Edge, answered, hold, reply, running
 from tests.waiting import until
 
 
@@ -38,7 +38,7 @@ class Counting:
         task.add_done_callback(lambda _: None)
 
     async def _answer(self, message: Msg, ask: Ask) -> None:
-        await self.open.wait()
+        await hold(message, self.open)
         await reply(message, answered(ask.input))
 
 

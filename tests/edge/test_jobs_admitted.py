@@ -21,9 +21,9 @@ from ledger import key_format
 from ledger.accounts import change_account
 from ledger.budgets import set_webhook
 from ledger.db import Connection
-from tests.edge.running import KEY_SECRET, Edge, answered, reply, running
+from tests.edge.running import KEY_SECRET, Edge, answered, hold, reply, running
 from tests.edge.test_jobs import Counting, ask, result
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 PLANS = """
 [[plan]]
@@ -150,7 +150,7 @@ async def test_who_wants_to_be_told_is(planned: Edge, ledger: Connection) -> Non
     async def told() -> Sequence[Msg]:
         jetstream = planned.nats.jetstream()
         subscription = await jetstream.subscribe("completions.*", ordered_consumer=True)
-        found = [await subscription.next_msg(60)]
+        found = [await subscription.next_msg(PATIENCE_S)]
         await subscription.unsubscribe()
         return found
 
@@ -322,7 +322,7 @@ async def test_many_slow_jobs_of_one_account_hold_up_nobody_else(
         ends.append(end)
 
         async def answer() -> None:
-            await end.wait()
+            await hold(message, end)
             await reply(message, answered(ask.input))
 
         answers.add(asyncio.create_task(answer()))

@@ -179,7 +179,7 @@ async def test_a_cancelled_job_that_may_be_billed_says_under_which_id(
     second = await begin(records, job)
     assert isinstance(second, Claim)
     await second.release()
-    store = JobStore(records, patience_s=1, most_jobs=1, most_bytes=1)
+    store = JobStore(records, patience_s=PATIENCE_S, most_jobs=1, most_bytes=1)
     await store.cancel(job.account_id, job.id)
 
     result = await finished(records, job)

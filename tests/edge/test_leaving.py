@@ -21,7 +21,7 @@ from events.inference import CANCELS, Ask, Expired
 from events.usage import Quantities
 from ledger.accounts import change_account
 from ledger.db import Connection
-from tests.edge.running import Edge, answered, reply, running
+from tests.edge.running import Edge, answered, hold, reply, running
 from tests.inference.scribe import LONG
 from tests.inference.test_streams import a_scribe
 from tests.inference.test_worker import a_scripted_worker
@@ -62,7 +62,7 @@ class Worker:
 
     async def _take(self, message: Msg, ask: Ask) -> None:
         async def answer() -> None:
-            await self.go_on.wait()
+            await hold(message, self.go_on)
             await reply(message, answered(ask.input))
 
         self.asked.append(ask.request_id)

@@ -86,7 +86,7 @@ async def test_a_usage_whose_acknowledgement_was_lost_is_stored_once_and_voided(
         behind = await broker.connect(url, "test")
         facts = [a_usage() for _ in range(3)]
         async with running(behind, publish_timeout_s=0.1, ack_timeout_s=1.0) as meter:
-            await meter.record(a_usage())
+            await recorded_at_last(meter)
             link.swallow_replies()
             outcomes = await asyncio.gather(*map(meter.record, facts), return_exceptions=True)
             link.restore()

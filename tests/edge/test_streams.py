@@ -15,13 +15,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from edge import stream as edge_stream
+from edge.admission import Reservation
+from edge.auth import Caller
 from events import inference, streams, usage
 from events.inference import CANCELS, WINDOW, Ask, Busy, Chunk, Ended, Failed, Refused, Timing
 from events.usage import Quantities, UsageRecorded
 from ledger.accounts import change_account
 from ledger.api_keys import revoke_key
 from ledger.db import Connection
-from tests.edge.running import Edge, reply, running
+from tests.edge.running import Edge, hold, reply, running
 from tests.sse import Event, events_of
 from tests.waiting import PATIENCE_S, until
 
@@ -172,7 +174,7 @@ async def test_a_silent_stream_says_now_and_then_that_it_is_alive(
 
     async def script(message: Msg, _: Ask) -> None:
         await writer.say(message, "one")
-        await writer.go_on.wait()
+        await hold(message, writer.go_on)
         await writer.end(message)
 
     writer.script = script
@@ -192,7 +194,7 @@ async def test_a_long_stream_is_metered_while_it_runs(streaming: tuple[Edge, Wri
 
     async def script(message: Msg, _: Ask) -> None:
         await writer.say(message, "one", "two")
-        await writer.go_on.wait()
+        await hold(message, writer.go_on)
         await writer.say(message, "three")
         await writer.end(message)
 
@@ -379,18 +381,25 @@ async def test_a_rate_ends_a_stream_too(streaming: tuple[Edge, Writer], ledger: 
 
 
 async def test_a_budget_that_its_owner_lowers_ends_a_stream_that_runs(
-    streaming: tuple[Edge, Writer], ledger: Connection
+    streaming: tuple[Edge, Writer], ledger: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     edge, writer = streaming
     await change_account(ledger, edge.account.id, {"plan": "paid"})
+    renewed: list[int | None] = []  # under which budgets the stream went on
+    renew = Reservation.renew
+
+    async def note(self: Reservation, caller: Caller, model: str, task: str) -> None:
+        await renew(self, caller, model, task)
+        renewed.append(caller.account.own_budget)
 
     async def script(message: Msg, ask: Ask) -> None:
         await writer.say(message, *["more"] * 10)
-        await writer.go_on.wait()
+        await hold(message, writer.go_on)
         while ask.request_id not in writer.cancelled:
             await writer.say(message, "more")
             await asyncio.sleep(0.05)
 
+    monkeypatch.setattr(Reservation, "renew", note)
     writer.script = script
     async with stream(edge) as (_, events):
         for _ in range(10):
@@ -398,7 +407,7 @@ async def test_a_budget_that_its_owner_lowers_ends_a_stream_that_runs(
         async with edge.client() as client:
             lowered = await client.put("/v1/budget", json={"monthly": "0.012"})
         assert lowered.status_code == 200, lowered.text
-        await asyncio.sleep(2)  # announced, and taken up by the stream
+        await until(lambda: 12_000_000 in renewed)  # announced, and taken up by the stream
         writer.go_on.set()
         rest = [event async for event in events]
 
@@ -451,7 +460,7 @@ async def test_a_stream_holds_its_slot_until_it_ends(streaming: tuple[Edge, Writ
 
     async def script(message: Msg, _: Ask) -> None:
         await writer.say(message, "one")
-        await writer.go_on.wait()
+        await hold(message, writer.go_on)
         await reply(message, Ended("stop", 1, writer.so_far(), Timing()))
 
     async def one_more() -> int:

@@ -26,6 +26,7 @@ from tests.edge.raw import (
     at_length,
     connected,
     deaf,
+    look_often,
     one_answer,
     trickle,
     until_closed,
@@ -48,9 +49,15 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @pytest.fixture
-async def edge(
-    nats: Client, nats_url: str, database_url: str, ledger: Connection, authority: Authority
+async def edge(  # noqa: PLR0917 - fixtures, by name
+    nats: Client,
+    nats_url: str,
+    database_url: str,
+    ledger: Connection,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Edge]:
+    look_often(monkeypatch)
     files = authority.issue("edge")
     async with running(
         nats,
@@ -138,9 +145,15 @@ def asking(edge: Edge, header: bytes = b"X-A: b") -> bytes:
 
 
 @pytest.fixture
-async def impatient(
-    nats: Client, nats_url: str, database_url: str, ledger: Connection, authority: Authority
+async def impatient(  # noqa: PLR0917 - fixtures, by name
+    nats: Client,
+    nats_url: str,
+    database_url: str,
+    ledger: Connection,
+    authority: Authority,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Edge]:
+    look_often(monkeypatch)
     files = authority.issue("edge")
     async with running(
         nats,
@@ -265,7 +278,7 @@ async def test_a_renewed_certificate_is_taken_up_and_open_connections_go_on(
                 return subject(other) != before
 
         await until(is_new)
-        async with httpx.AsyncClient(verify=authority.trusted()) as client:
+        async with httpx.AsyncClient(verify=authority.trusted(), timeout=PATIENCE_S) as client:
             assert (await client.get(f"https://localhost:{edge.port}/v1/models")).status_code == 200
     del reader
 

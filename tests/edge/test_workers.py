@@ -3,15 +3,27 @@
 import asyncio
 import json
 import time
+from collections.abc import AsyncIterator
 
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from events import inference
 from events.inference import SILENCE_S, Ask, Busy, Expired, Failed, Refused, Working
-from tests.edge.running import Edge, answered, reply
+from ledger.db import Connection
+from tests.edge.running import Edge, answered, reply, running
 
 ECHO = {"text": "hello"}
+
+
+@pytest.fixture
+async def short_edge(
+    nats: Client, nats_url: str, database_url: str, ledger: Connection
+) -> AsyncIterator[Edge]:
+    """One whose deadlines end soon."""
+    async with running(nats, nats_url, database_url, ledger, deadline_s=2.0) as started:
+        yield started
 
 
 async def test_a_worker_that_announces_itself_is_asked_at_once(edge: Edge) -> None:
@@ -112,21 +124,21 @@ async def test_a_declared_model_that_nobody_serves_is_a_503(hasty_edge: Edge) ->
     assert [model["running"] for model in models] == [False]
 
 
-async def test_a_worker_that_hangs_is_a_504_at_the_deadline(hasty_edge: Edge) -> None:
+async def test_a_worker_that_hangs_is_a_504_at_the_deadline(short_edge: Edge) -> None:
     async def answer(message: Msg, ask: Ask) -> None:
         while time.time() < ask.deadline + 1:
             await reply(message, Working())
             await asyncio.sleep(0.2)
 
-    await hasty_edge.serve(answer)
-    async with hasty_edge.client() as client:
+    await short_edge.serve(answer)
+    async with short_edge.client() as client:
         response = await client.post("/v1/rogue/echo", json=ECHO)
 
     assert (response.status_code, response.json()["code"]) == (504, "deadline_passed")
-    assert await hasty_edge.metered() == 0
+    assert await short_edge.metered() == 0
 
 
-async def test_an_answer_after_the_deadline_is_not_billed(hasty_edge: Edge) -> None:
+async def test_an_answer_after_the_deadline_is_not_billed(short_edge: Edge) -> None:
     late = asyncio.Event()
 
     async def answer(message: Msg, ask: Ask) -> None:
@@ -134,14 +146,14 @@ async def test_an_answer_after_the_deadline_is_not_billed(hasty_edge: Edge) -> N
         await reply(message, answered(ask.input))
         late.set()
 
-    await hasty_edge.serve(answer)
-    async with hasty_edge.client() as client:
+    await short_edge.serve(answer)
+    async with short_edge.client() as client:
         response = await client.post("/v1/rogue/echo", json=ECHO)
         await late.wait()
         await client.get("/healthz")
 
     assert response.status_code == 504
-    assert await hasty_edge.metered() == 0
+    assert await short_edge.metered() == 0
 
 
 async def test_a_worker_that_dies_is_a_502_and_not_waited_for_until_the_deadline(

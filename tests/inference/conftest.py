@@ -11,6 +11,7 @@ from events import broker, streams
 from events.models import ModelDeclared, read_models
 from inference.models import load
 from inference.models.model import Generator, Model
+from tests.broker import PatientClient
 from tests.waiting import PATIENCE_S
 
 MODELS_FILE = Path(__file__).parents[2] / "deploy" / "models.toml"
@@ -20,7 +21,7 @@ SMALL = streams.Sizes(usage_bytes=streams.MIB, stripe_bytes=streams.MIB)
 @pytest.fixture
 async def client(nats_url: str) -> AsyncIterator[Client]:
     """What an edge has: a connection, and streams that somebody made."""
-    connected = await broker.connect(nats_url, "test")
+    connected = await broker.connect(nats_url, "test", client=PatientClient())
     async with asyncio.timeout(PATIENCE_S):
         await streams.prepare(connected, SMALL)
     yield connected

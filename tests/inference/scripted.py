@@ -119,7 +119,7 @@ def an_ask(text: str, *, priority: int = 0, deadline: float | None = None) -> As
     return Ask(
         request_id=new_id(),
         account_id=new_id(),
-        deadline=time.time() + 30 if deadline is None else deadline,
+        deadline=time.time() + PATIENCE_S if deadline is None else deadline,
         input=echo.TASK.encode(EchoInput(text=text)),
         priority=priority,
     )

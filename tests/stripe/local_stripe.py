@@ -12,7 +12,7 @@ import httpx
 from consumers.stripe.lists import Listed
 from deploy.local.ports import free_port
 from ledger.stripe.api import Json, StripeApi
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 KEY = "sk_test_localstripe"
 COVERED = (
@@ -35,7 +35,7 @@ async def local_stripe(webhook: str, secret: str) -> AsyncIterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        async with httpx.AsyncClient(base_url=url) as client:
+        async with httpx.AsyncClient(base_url=url, timeout=PATIENCE_S) as client:
 
             async def answers() -> bool:
                 with contextlib.suppress(httpx.TransportError):

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from deploy.local.ports import free_port
 from tests.edge.running import Server
 from tests.stripe.running import StandIn, standing_in
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 SECRET = "whsec_courier"
 
@@ -130,7 +130,7 @@ async def test_an_endpoint_made_over_the_api_hears_what_it_asked_for(hook: Hook)
 async def test_the_levers_work_over_http(hook: Hook) -> None:
     async with (
         standing_in(hook.url, secret=SECRET) as stand_in,
-        httpx.AsyncClient(base_url=f"{stand_in.url}/_control") as control,
+        httpx.AsyncClient(base_url=f"{stand_in.url}/_control", timeout=PATIENCE_S) as control,
     ):
         held = await control.post("/deliver", json={"held": True})
         wrong = await control.post("/deliver", json={"drop": "often"})

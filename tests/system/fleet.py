@@ -26,6 +26,7 @@ from events.usage import Quantities
 from ledger.accounts import create_account
 from ledger.api_keys import create_key
 from ledger.db import Connection
+from tests.broker import PatientClient
 from tests.waiting import PATIENCE_S, until
 
 EMPTY: Mapping[str, str] = {}
@@ -66,7 +67,7 @@ class CountingWorker:
         self._held: set[asyncio.Task[None]] = set()
 
     async def start(self, nats_url: str) -> Client:
-        self.nats = await broker.connect(nats_url, "counting-worker")
+        self.nats = await broker.connect(nats_url, "counting-worker", client=PatientClient())
         self._inbox = self.nats.new_inbox()
         for task in TASKS:
             await self.nats.subscribe(

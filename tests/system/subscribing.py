@@ -103,7 +103,7 @@ async def subscribing(
             plans=plans,
             environment={"TOLLGATE_STRIPE_WEBHOOK_SECRETS": WEBHOOK_SECRET},
         ) as started,
-        httpx.AsyncClient(timeout=60) as http,
+        httpx.AsyncClient(timeout=PATIENCE_S) as http,
     ):
         yield Subscribing(started, http)
 

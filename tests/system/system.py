@@ -11,11 +11,12 @@ from pathlib import Path
 
 import asyncpg
 import httpx
-import nats
 from msgspec import Struct
 from nats.aio.client import Client
 
 from deploy.local.ports import free_port
+from events import broker
+from tests.broker import PatientClient
 from tests.waiting import PATIENCE_S, until
 
 READY_S = 2 * PATIENCE_S
@@ -105,7 +106,7 @@ class System(Struct, kw_only=True):
         return await asyncpg.connect(self.database_url)
 
     async def broker(self) -> Client:
-        return await nats.connect(self.nats_url)
+        return await broker.connect(self.nats_url, "test", client=PatientClient())
 
     async def settled(self) -> None:
         """Wait until nothing more comes, and all that came is folded and acknowledged."""

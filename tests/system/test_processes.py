@@ -15,7 +15,7 @@ import httpx
 
 from deploy.local.ports import free_port
 from tests.system.system import System, echoing
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until
 
 
 async def tollgate(
@@ -57,7 +57,7 @@ async def an_edge(system: System, *arguments: str, **settings: str) -> AsyncIter
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient() as client:
+        async with asyncio.timeout(PATIENCE_S), httpx.AsyncClient(timeout=PATIENCE_S) as client:
             while process.returncode is None:
                 try:
                     await client.get(url + "/docs")
@@ -73,7 +73,7 @@ async def an_edge(system: System, *arguments: str, **settings: str) -> AsyncIter
 async def test_several_processes_share_a_port_and_add_their_metrics_up(system: System) -> None:
     async with (
         an_edge(system, "--processes=2") as url,
-        httpx.AsyncClient(headers=system.headers) as client,
+        httpx.AsyncClient(headers=system.headers, timeout=PATIENCE_S) as client,
     ):
         for _ in range(30):
             # a connection each, so that both processes get some
@@ -81,9 +81,12 @@ async def test_several_processes_share_a_port_and_add_their_metrics_up(system: S
                 url + "/v1/echo/echo", json={"text": "hi"}, headers={"Connection": "close"}
             )
             assert response.status_code == 200, response.text
-        metrics = (await client.get(url + "/metrics")).text
+        added_up = 'tollgate_requests_total{endpoint="echo",status="200"} 30.0'
 
-    assert 'tollgate_requests_total{endpoint="echo",status="200"} 30.0' in metrics
+        async def counted() -> bool:  # which is after an answer is sent
+            return added_up in (await client.get(url + "/metrics")).text
+
+        await until(counted)
 
 
 async def test_an_edge_behind_a_proxy_that_strips_a_prefix_links_to_itself(
@@ -91,7 +94,7 @@ async def test_an_edge_behind_a_proxy_that_strips_a_prefix_links_to_itself(
 ) -> None:
     async with (
         an_edge(system, TOLLGATE_ROOT_PATH="/api/v1") as url,
-        httpx.AsyncClient(headers=system.headers, base_url=url) as client,
+        httpx.AsyncClient(headers=system.headers, base_url=url, timeout=PATIENCE_S) as client,
     ):
         answer = await client.post("/v1/echo/echo", json={"text": "hi"})
         page = (await client.get("/docs/try")).text
@@ -111,7 +114,7 @@ async def test_an_edge_opens_only_the_doors_that_it_is_told_to(system: System) -
     gates = str(files("deploy") / "gates.toml")
     async with (
         an_edge(system, TOLLGATE_SERVICES="webhooks", TOLLGATE_GATES_FILE=gates) as url,
-        httpx.AsyncClient(headers=system.headers, base_url=url) as client,
+        httpx.AsyncClient(headers=system.headers, base_url=url, timeout=PATIENCE_S) as client,
     ):
         statuses = [
             (await client.post("/webhooks/stripe")).status_code,

@@ -107,7 +107,7 @@ async def test_a_text_is_generated_at_once_or_as_a_stream_and_billed_alike(
 
 
 async def test_a_budget_ends_a_stream_of_a_real_model_at_the_token(system: System) -> None:
-    async with httpx.AsyncClient(base_url=system.url, headers=system.admin_headers) as admin:
+    async with system.client(system.admin_headers) as admin:
         account = {"name": "Budgeted", "plan": "by-the-token"}
         account = (await admin.post("/v1/admin/accounts", json=account)).json()
         made = await admin.post(f"/v1/admin/accounts/{account['id']}/keys", json={"name": "k"})
@@ -138,7 +138,7 @@ async def test_the_gpu_route_is_the_same_route(client: httpx.AsyncClient) -> Non
 
 async def test_one_key_opens_by_bearer_by_token_and_as_a_basic_user(system: System) -> None:
     basic = base64.b64encode(f"{system.api_key}:".encode()).decode()
-    async with httpx.AsyncClient(base_url=system.url) as client:
+    async with system.client({}) as client:
         for value in (f"Bearer {system.api_key}", f"Token {system.api_key}", f"Basic {basic}"):
             headers = {"Authorization": value}
             response = await client.post("/v1/echo/echo", json={"text": "hi"}, headers=headers)
@@ -146,11 +146,11 @@ async def test_one_key_opens_by_bearer_by_token_and_as_a_basic_user(system: Syst
 
 
 async def test_usage_counts_what_a_new_account_did_and_nothing_else(system: System) -> None:
-    async with httpx.AsyncClient(base_url=system.url, headers=system.admin_headers) as admin:
+    async with system.client(system.admin_headers) as admin:
         account = (await admin.post("/v1/admin/accounts", json={"name": "Hopper"})).json()
         made = await admin.post(f"/v1/admin/accounts/{account['id']}/keys", json={"name": "k"})
     headers = {"Authorization": f"Bearer {made.json()['api_key']}"}
-    async with httpx.AsyncClient(base_url=system.url, headers=headers) as client:
+    async with system.client(headers) as client:
         for _ in range(3):
             await client.post("/v1/echo/echo", json={"text": "two words"})
         await client.post("/v1/echo/echo", json={"text": ""})  # refused, so free
@@ -167,11 +167,11 @@ async def test_usage_counts_what_a_new_account_did_and_nothing_else(system: Syst
 
 
 async def test_a_revoked_key_is_refused_within_its_time_to_live(system: System) -> None:
-    async with httpx.AsyncClient(base_url=system.url, headers=system.admin_headers) as admin:
+    async with system.client(system.admin_headers) as admin:
         path = f"/v1/admin/accounts/{system.account_id}/keys"
         made = (await admin.post(path, json={})).json()
         headers = {"Authorization": f"Bearer {made['api_key']}"}
-        async with httpx.AsyncClient(base_url=system.url, headers=headers) as client:
+        async with system.client(headers) as client:
             first = await client.post("/v1/echo/echo", json={"text": "hi"})
             await admin.delete(f"/v1/admin/keys/{made['key']['id']}")
             async with asyncio.timeout(PATIENCE_S):
@@ -197,7 +197,7 @@ async def test_a_signed_stripe_event_is_journaled_once_and_its_object_kept(
     signed = hmac.new(
         system.secret("stripe_webhook_secret").encode(), f"{now}.".encode() + body, hashlib.sha256
     ).hexdigest()
-    async with httpx.AsyncClient(base_url=system.url) as stripe:
+    async with system.client({}) as stripe:
         for _ in range(3):  # Stripe repeats itself
             response = await stripe.post(
                 "/webhooks/stripe",

@@ -263,7 +263,8 @@ class Protocol(HttpToolsProtocol):
         Of a stream that is not held back nothing is known: what goes adds up with what comes.
         """
         took, self._took = self._took, False
-        if took or not waits:
+        runs = self._runs is not None and not self._runs.response_complete
+        if took or not waits or (runs and not self.flow.write_paused):
             self._stuck = None
             return
         unsent = waits + _with_the_kernel(self._below)
@@ -274,11 +275,9 @@ class Protocol(HttpToolsProtocol):
         if before - unsent >= READ_RATE * (now - since):
             self._stuck = now, unsent
             return
-        runs = self._runs is not None and not self._runs.response_complete
-        if now < since + self._open.settings.unread_s or (runs and not self.flow.write_paused):
-            return
-        metrics.CUT_OFF.labels("answer_not_read").inc()
-        self.transport.abort()
+        if now >= since + self._open.settings.unread_s:
+            metrics.CUT_OFF.labels("answer_not_read").inc()
+            self.transport.abort()
 
     def _end(self, cycle: RequestResponseCycle | None) -> None:
         """Tell a request that its caller is gone."""

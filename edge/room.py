@@ -17,6 +17,7 @@ from events.turns import Turns
 SOONEST_S: Final = 0.01  # between two that go on without an answer's having come back
 LATEST_S: Final = 1.0  # what a worker expects may be wrong
 MOST_S: Final = 60.0  # told to come back after; callers' libraries give up where it is much longer
+PROBES: Final = 16  # that go on by the clock at a time: their answers may be on their way
 AT_ONCE: Final = 8  # tries, where there are several workers: the broker picks one at random
 
 
@@ -73,7 +74,7 @@ class Room:
     def hear(self, busy: Busy) -> None:
         """Note what a full worker said of itself; one that leaves has nothing to say of others."""
         self._probes = 1
-        if busy.queued:
+        if busy.queued or not self._line:  # nor is what was said long ago true of now
             self._said = busy
 
     def hear_idle(self, worker: str) -> None:
@@ -94,12 +95,10 @@ class Room:
         """Return when it is this one's turn to ask, with the worker to ask; empty: any.
 
         Raises:
-            ModelBusy: as many wait as may, it was not its turn in time, or would not be.
+            ModelBusy: as many wait as may, or it was not its turn in time.
         """
         began = time.time()
-        if place.turn is None and (
-            len(self._line) >= self._holds or self._expected_s(place) > place.until - began
-        ):
+        if place.turn is None and len(self._line) >= self._holds:
             raise self._full()
         place.turn = asyncio.get_running_loop().create_future()
         insort(self._line, place, key=lambda one: one.number)
@@ -137,14 +136,8 @@ class Room:
     def _tick(self) -> None:
         self._timer = None
         self.release(self._probes)
-        self._probes *= 2
+        self._probes = min(2 * self._probes, PROBES)
         self._wind()
-
-    def _expected_s(self, place: Place) -> float:
-        """How long this one will wait here, as far as is known: what goes before it is served."""
-        before = sum(one.priority >= place.priority for one in self._line)
-        workers = max(1, self._workers())
-        return (before / workers + self._said.queued) * self._said.each_ms / 1_000
 
     def _full(self) -> ModelBusy:
         """What is told who cannot wait: come back when what waits now is done.

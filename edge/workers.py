@@ -226,7 +226,7 @@ class Workers:
             if self._pending.pop(number, None) is not None:
                 if incoming.is_idle:
                     room.hear_idle(incoming.worker)
-                room.release(incoming.room, incoming.worker)
+                room.release(max(incoming.room, incoming.is_idle), incoming.worker)
 
         incoming = self._pending[number] = Incoming(self._connection, request_id, forget=forget)
         return incoming

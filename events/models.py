@@ -51,9 +51,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     batch_ms: Annotated[float, Meta(gt=0)] = 500.0  # that one batch is expected to take, at most
     batch_wait_ms: Annotated[float, Meta(ge=0, le=1_000)] = 0.0  # for the first in line
     queue: Annotated[int, Meta(ge=1)] = 512  # requests; beyond it the worker is busy
-    queue_ms: Annotated[float, Meta(ge=0, le=600_000)] = (
-        50.0  # of work that waits; beyond it likewise
-    )
+    queue_ms: Annotated[float, Meta(ge=0, le=600_000)] = 40.0  # of work that waits: likewise
     slots: Annotated[int, Meta(ge=1, le=1_024)] = 16  # texts that are generated side by side
     gpu_memory: Annotated[float, Meta(gt=0, le=1)] = 0.9  # share that the worker's process may take
 

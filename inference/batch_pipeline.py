@@ -68,17 +68,22 @@ class BatchPipeline(Pipeline):
         return 0
 
     def _lacks(self) -> int:
-        waiting, coming = self._before_the_device()
+        held, coming = self._before_the_device()
+        # what runs in parts gives way to others between two: it holds back none of them
+        waiting = [job for job in held if job.left is None]
+        in_parts = len(waiting) < len(held) or any(
+            part.job.left for lane in self._lanes for part in lane.running
+        )
         idle = sum(not lane.running for lane in self._lanes)
         # one for each lane to go on with; what an idle lane takes at once waits for nobody
         least = len(self._lanes) + idle - len(waiting) - coming
         if not self._pace.is_known:
             return least
         pace, each_ms = self._pace, self._pace.each_ms()
-        cut = [part.job.left for lane in self._lanes for part in lane.running if part.job.left]
-        tokens = sum(left.tokens for left in (*cut, *map(_left, waiting)))
-        expected_ms = pace.tokens_ms(tokens) + coming * each_ms
-        return max(least, math.ceil((pace.enough_ms(self._limits) - expected_ms) / each_ms))
+        # their turn is a batch, which is not to be of one request
+        enough_ms = max(pace.enough_ms(self._limits), self._limits.batch_ms if in_parts else 0.0)
+        expected_ms = pace.tokens_ms(sum(_left(job).tokens for job in waiting)) + coming * each_ms
+        return max(least, math.ceil((enough_ms - expected_ms) / each_ms))
 
     def _room_in_ms(self) -> float:
         now = time.monotonic()
@@ -155,7 +160,8 @@ class BatchPipeline(Pipeline):
         left_s = self._limits.batch_wait_ms / 1_000 - waited_s
         sizes = [one.size for one in waiting]
         several_tasks = len({one.task for one in waiting}) > 1
-        if left_s <= 0 or several_tasks or is_full(sizes, budget=budget):
+        full = is_full(sizes, budget=budget) or self._lacks() <= 0  # then no more will come
+        if left_s <= 0 or several_tasks or full:
             return False
         self._to_run.clear()
         with suppress(TimeoutError):

@@ -128,7 +128,7 @@ class Consumer:
             match outcome:
                 case Wrote():
                     answer_to = f"{self._reads}.{job.ask.request_id}"
-                case Ran() | Ended():
+                case Ran() | Ended() if not self._leaving:
                     answer_to = self._direct
                 case _:
                     answer_to = ""

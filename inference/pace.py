@@ -6,6 +6,7 @@ from events.models import Limits
 
 _RECENT: Final = 0.2  # the weight of the newest batch: about the last ten count
 _RISE: Final = 0.01  # the same for the quickest batch, where the newest was slower
+_JUMP: Final = 4  # times the average, that one batch counts as at most
 WORTH: Final = 4  # times what a batch costs by itself: of such a long one that is a quarter
 _UNKNOWN_S: Final = 1.0  # before the first batch; loaded models have answered within it
 
@@ -27,7 +28,10 @@ class Pace:
 
     def ran(self, requests: int, seconds: float, *, tokens: int = 0) -> None:
         """Count one batch, of so many padded tokens where that says how long it takes."""
-        self._request_s = _moved(self._request_s, seconds / requests)
+        request_s = seconds / requests
+        if self._request_s:  # one long text says little of those to come
+            request_s = min(request_s, _JUMP * self._request_s)
+        self._request_s = _moved(self._request_s, request_s)
         if self._least_s is None or seconds < self._least_s:
             self._least_s = seconds
         self._least_s += _RISE * (seconds - self._least_s)

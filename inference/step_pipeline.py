@@ -70,7 +70,8 @@ class StepPipeline(Pipeline):
     def _lacks(self) -> int:
         waiting, coming = self._before_the_device()
         rows = sum(job.prepared.rows for job in waiting if job.prepared) + coming
-        free = self._limits.slots - sum(slot.rows for slot in self._slots)
+        taken = sum(slot.rows for slot in self._slots)
+        free = 0 if self._is_stalled() else self._limits.slots - taken
         # one for the next slot that somebody leaves, and more where that is soon
         soon = max(1, math.ceil(self._limits.queue_ms / self._pace.each_ms()))
         return free + soon - rows
@@ -121,10 +122,14 @@ class StepPipeline(Pipeline):
             if slot.cancelled or late:
                 self._vacate(slot, slot.give_up(now=now))
 
+    def _is_stalled(self) -> bool:
+        """Whether there is no memory for all that run."""
+        return any(slot.stalled for slot in self._slots)
+
     def _join(self) -> None:
         """Give free slots to those whose turn it is."""
         self._waiting = self._without_expired(self._waiting)
-        if any(slot.stalled for slot in self._slots):
+        if self._is_stalled():
             return  # what memory comes free is theirs
         while self._waiting:
             if self._next is None or self._next.started:  # cancelled, or too late

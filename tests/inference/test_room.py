@@ -20,6 +20,7 @@ from tests.inference.test_worker import a_scripted_worker
 from tests.waiting import until
 
 TOKEN_S = 0.01  # a thread sleeps longer than it is told, never less
+LONG = "\n".join("abcdefghijklmnopqrst")  # runs in parts
 MOST = 4  # one after the other of such, that 40 ms are enough for
 
 
@@ -94,10 +95,27 @@ async def test_a_request_of_many_rows_counts_as_what_it_is() -> None:
     async with a_road(Lined(), batch_tokens=2) as road:
         await paced(road)
         road.model.gate.clear()
-        road.submit("\n".join("abcdefghijklmnopqrst"))
+        road.submit("running")
         await road.model.has_begun()
+        road.submit(LONG)
+        await until(lambda: all(job.prepared for job in road.pipeline.held))
 
-        assert await fill(road) == 1  # it is enough by itself, and a lane is never to run dry
+        assert await fill(road) == 0  # it is enough by itself
+
+
+async def test_what_runs_in_parts_keeps_nobody_out() -> None:
+    """A part, and then a batch of the others': they are to be there for it."""
+    async with a_road(Lined(), batch_tokens=2) as road:
+        await paced(road)
+        road.model.gate.clear()
+        road.submit(LONG)
+        await road.model.has_begun()
+        others = await fill(road)
+        road.model.gate.set()
+        await until(lambda: not road.pipeline.held)
+
+    assert others > MOST + 1
+    assert road.order.index(LONG) > others // 2
 
 
 async def test_room_comes_back_with_the_answers() -> None:

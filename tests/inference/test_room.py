@@ -17,7 +17,7 @@ from tests.inference.scribe import a_desk
 from tests.inference.scripted import Lined, Road, Wide, an_ask
 from tests.inference.test_pipeline import a_road
 from tests.inference.test_worker import a_scripted_worker
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 TOKEN_S = 0.01  # a thread sleeps longer than it is told, never less
 LONG = "\n".join("abcdefghijklmnopqrst")  # runs in parts
@@ -116,6 +116,18 @@ async def test_what_runs_in_parts_keeps_nobody_out() -> None:
 
     assert others > MOST + 1
     assert road.order.index(LONG) > others // 2
+
+
+async def test_a_batch_waits_for_no_company_that_would_be_refused() -> None:
+    async with a_road(batch_wait_ms=1_000 * PATIENCE_S) as road:
+        road.model.token_s = TOKEN_S
+        road.submit("one", "two")
+        await road.ended("one", "two")
+        road.model.gate.clear()
+        await fill(road)
+        road.model.gate.set()
+
+        await until(lambda: not road.pipeline.held, timeout_s=PATIENCE_S / 2)
 
 
 async def test_room_comes_back_with_the_answers() -> None:

@@ -151,9 +151,9 @@ class Server(uvicorn.Server):
         yield  # they are pytest's
 
 
-async def _relay(nats: Client, database_url: str) -> None:
+async def _relay(nats: Client, database_url: str, stop: asyncio.Event) -> None:
     async with create_pool(database_url) as pool:
-        await Relay(nats, pool).work(asyncio.Event())
+        await Relay(nats, pool).work(stop)
 
 
 def _trusting(certificate: str) -> ssl.SSLContext | None:
@@ -200,7 +200,8 @@ async def running(
         publish_timeout_s=PATIENCE_S,
         failures_s=3_600.0,  # those who count events count answers
     )
-    relays = asyncio.create_task(_relay(nats, database_url))
+    stop = asyncio.Event()
+    relays = asyncio.create_task(_relay(nats, database_url, stop))
     configured = replace(defaults, **settings)
     try:
         async with serving(configured) as port:
@@ -214,5 +215,6 @@ async def running(
                 tls=_trusting(configured.tls_certificate),
             )
     finally:
+        stop.set()  # where a cancel meets a failure, the failure may be all that is seen of it
         relays.cancel()
         await asyncio.wait([relays])  # or its connections are closed in another test's time

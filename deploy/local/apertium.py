@@ -9,7 +9,7 @@ from typing import Final
 
 from deploy.errors import ServerUnavailable
 from deploy.local import debian
-from deploy.local.installing import install_by_command
+from deploy.local.command import run_command
 from deploy.local.locks import locked
 from inference.models import FOLDERS
 
@@ -42,4 +42,4 @@ def install(say: debian.Say) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(install_by_command("apertium", "apertium", install))
+    sys.exit(run_command("apertium", "install", install))

@@ -19,7 +19,7 @@ from psycopg import sql
 
 from deploy.errors import ServerUnavailable
 from deploy.local import debian
-from deploy.local.installing import install_by_command
+from deploy.local.command import run_command
 from deploy.local.locks import locked
 from deploy.local.server import Server
 
@@ -211,4 +211,4 @@ def _is_open_to_all(path: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(install_by_command("postgres", "PostgreSQL", install))
+    sys.exit(run_command("postgres", "install", install, name="PostgreSQL"))

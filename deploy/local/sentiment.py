@@ -11,7 +11,7 @@ import io
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -21,8 +21,8 @@ from msgspec import Struct
 from safetensors.torch import save_file
 
 from deploy.errors import DeployError
+from deploy.local.command import run_command
 from events.models import ModelDeclared
-from inference.errors import ModelUnfit
 from inference.models import load
 from inference.models.sentence_transformers.encoder import SentenceEncoder
 from inference.models.sentence_transformers.skills import SENTIMENT
@@ -150,18 +150,5 @@ def fit(states: torch.Tensor, positive: torch.Tensor) -> tuple[torch.Tensor, tor
     return own.float(), (bias - own @ mean).detach().float()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Train from the command line."""
-    if list(arguments) != ["train"]:
-        sys.stderr.write("usage: python -m deploy.local.sentiment train\n")
-        return 2
-    try:
-        train(lambda line: print(f"sentiment: {line}", flush=True))
-    except (DeployError, ModelUnfit) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_command("sentiment", "train", train))

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from deploy.errors import DeployError
-from deploy.local.installing import install_by_command
+from deploy.local.command import run_command
 from deploy.local.locks import locked
 from inference.models import FOLDERS, package_folder
 
@@ -187,4 +187,4 @@ def _write(file: Path, values: Mapping[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(install_by_command("weights", "weights", install))
+    sys.exit(run_command("weights", "install", install))

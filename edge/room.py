@@ -37,8 +37,8 @@ class Room:
     This is where requests wait under load: a worker takes what it can soon begin, and whoever
     has not been taken goes to the worker that has room first. Each answer says how many may
     go on to the worker that gave it. Some go on as well whenever a worker expects to have room,
-    for it may tell other edges of it: one, and twice as many each time as long as none is refused.
-    So full workers are not asked more often than they have answers, and every edge has a share.
+    for it may tell other edges of it: one, and twice as many each time (`PROBES` at most) until
+    one is refused. So full workers are seldom asked in vain, and every edge has a share.
 
     Args:
         model: Whose.

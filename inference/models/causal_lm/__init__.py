@@ -13,6 +13,7 @@ from inference.models import FOLDERS
 from inference.models.causal_lm.attention import NAME
 from inference.models.causal_lm.generator import CausalLM
 from inference.models.device import device_of, keep_threads
+from inference.models.packed import pack
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read on import; weights are local or absent
 
@@ -48,8 +49,11 @@ def load(where: str, declared: ModelDeclared) -> CausalLM:
         missing = ", ".join(sorted(info["missing_keys"]))
         raise ModelUnfit(declared.name, f"weights are missing: {missing}")
     _check(model, declared)
+    model.eval().to(device)
+    if device.type == "cpu" and model.dtype == torch.bfloat16:
+        pack(model)
     return CausalLM(
-        model.eval().to(device),
+        model,
         _tokenizer(folder),
         slots=declared.limits.slots,
         context=model.config.max_position_embeddings,

@@ -8,13 +8,14 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-import httpx
 from msgspec import Struct
 
 from tests.bench import rivals, wrk
+from tests.bench.caller import a_caller
 from tests.bench.rivals import MODEL
 from tests.bench.road import make_keys
 from tests.bench.table import print_table
@@ -143,17 +144,12 @@ async def _measure_half(system: System, keys: Sequence[str], rate: float, best: 
     """At random moments, half as many as it can do; from when each was due to its answer."""
     alone = await offline([1, best])
     took: list[float] = []
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=CONNECTIONS)
-    async with httpx.AsyncClient(base_url=system.url, limits=limits, timeout=60) as client:
+    path = f"/v1/{MODEL}/embeddings"
+    async with a_caller(system.url) as caller:
 
         async def call(due: float) -> None:
-            headers = {
-                "Authorization": f"Bearer {random.choice(keys)}",
-                "Content-Type": "application/json",
-            }
-            path = f"/v1/{MODEL}/embeddings"
-            response = await client.post(path, content=BODY, headers=headers)
-            assert response.status_code == 200, response.text
+            answer = await caller.post(path, random.choice(keys), BODY.encode())
+            assert answer.status == HTTPStatus.OK, answer
             took.append(1_000 * (time.perf_counter() - due))
 
         due = time.perf_counter()

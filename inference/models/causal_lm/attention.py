@@ -8,6 +8,7 @@ width is its own affair, and rows of a product do not mix.
 """
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, Final, Protocol
 
 import torch
@@ -70,7 +71,7 @@ class _Rows(Struct, frozen=True):
     """Those of a call's tokens that belong to one shelf."""
 
     shelf: Shelf
-    at: Tensor  # where they are among the N: int64 [n]
+    at: slice  # where they are among the N, n of them
     rows: Tensor  # whose they are: int64 [n]
     positions: Tensor  # and where in these texts: int64 [n]
     mask: Tensor  # what each row of the shelf may look at: 0 or -inf, [rows, 1, 1, width]
@@ -80,23 +81,23 @@ class Writing:
     """The next token of each of several texts, and padding."""
 
     def __init__(
-        self, caches: Sequence[Cache], *, device: torch.device, dtype: torch.dtype
+        self, caches: Sequence[Cache], *, tokens: int, device: torch.device, dtype: torch.dtype
     ) -> None:
         """Plan.
 
         Args:
-            caches: Of the first of the N tokens, in their order.
+            caches: Of the first of the tokens, in their order: by `Cache.place`.
+            tokens: N; those that are left are padding.
             device: The model's.
             dtype: Likewise.
         """
-        shelves: dict[Shelf, list[int]] = {}
-        for number, cache in enumerate(caches):
-            shelves.setdefault(cache.shelf, []).append(number)
+        self._padding = tokens - len(caches)
         self._shelves = []
-        for shelf, found in shelves.items():
-            at = torch.tensor(found)
-            rows = torch.tensor([caches[number].row for number in found])
-            positions = torch.tensor([caches[number].length for number in found])
+        first = 0
+        for shelf, found in groupby(caches, key=lambda cache: cache.shelf):
+            own = list(found)
+            rows = torch.tensor([cache.row for cache in own])
+            positions = torch.tensor([cache.length for cache in own])
             last = torch.zeros(shelf.rows, dtype=torch.long)  # others see one: to be a number
             last[rows] = positions
             hidden = torch.arange(shelf.width) > last[:, None]
@@ -104,22 +105,23 @@ class Writing:
             self._shelves.append(
                 _Rows(
                     shelf,
-                    at.to(device),
+                    slice(first, first + len(own)),
                     rows.to(device),
                     positions.to(device),
                     mask.to(device, dtype),
                 )
             )
+            first += len(own)
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
     ) -> Tensor:
         """As `Plan.attend`; zeros for padding."""
-        _, heads, tokens, size = query.shape
+        _, heads, _, size = query.shape
         groups = key.shape[1]
-        found = query.new_zeros(tokens, heads, size)
         queries = query[0].transpose(0, 1)  # [N, heads, size]
         new_keys, new_values = key[0].transpose(0, 1), value[0].transpose(0, 1)
+        found = []
         for one in self._shelves:
             keys, values = one.shelf.layer(layer, key)
             keys[one.rows, :, one.positions] = new_keys[one.at]
@@ -134,8 +136,8 @@ class Writing:
                 attn_mask=one.mask,
                 scale=scaling,
             )
-            found[one.at] = answers.view(-1, heads, size)[one.rows]
-        return found[None]
+            found.append(answers.view(-1, heads, size)[one.rows])
+        return torch.cat([*found, query.new_zeros(self._padding, heads, size)])[None]
 
 
 def attend(

@@ -8,6 +8,7 @@ from typing import Final
 from torch import Tensor
 
 FIRST: Final = 64  # tokens for which a text has room at first; it doubles
+BETWEEN: Final = 512  # beyond it zeros cost more to read than one more shelf does
 
 Layer = tuple[Tensor, Tensor]  # keys and values, each [rows, heads, width, size]
 
@@ -67,7 +68,7 @@ class Shelf:
 
 
 class Shelves:
-    """A shelf for each width: the first, twice that, and so on."""
+    """A shelf for each width: the first, twice that, and so on; where wide, and between two."""
 
     def __init__(self) -> None:
         self._by_width: dict[int, Shelf] = {}
@@ -77,6 +78,8 @@ class Shelves:
         width = FIRST
         while width < tokens:
             width *= 2
+        if width > BETWEEN and tokens <= 3 * width // 4:
+            width = 3 * width // 4
         return self._by_width.setdefault(width, Shelf(width))
 
     def tidy(self) -> None:
@@ -91,6 +94,11 @@ class Cache:
         self._shelves = shelves
         self.length = 0  # tokens that count; what is written beyond is written again
         self._take(shelves.fitting(FIRST))
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """By which those of a shelf are beside each other, in the order of its rows."""
+        return self.shelf.width, self.row
 
     def reserve(self, tokens: int) -> None:
         """Have room for so many tokens behind those that count."""

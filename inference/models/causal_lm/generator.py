@@ -142,21 +142,25 @@ class CausalLM:
             return {}
         for draft in drafts:
             draft.part()
-        texts = [text for draft in drafts for text in draft.going]
-        caches = [_reserved(text) for text in texts]
+        caches = {text: _reserved(text) for draft in drafts for text in draft.going}
+        texts = sorted(caches, key=lambda text: caches[text].place)
         padding = [0] * (self._slots - len(texts))
         scores = self._forward(
             [text.tokens[-1] for text in texts] + padding,
-            [cache.length for cache in caches] + padding,
-            Writing(caches, device=self._device, dtype=self._dtype),
+            [caches[text].length for text in texts] + padding,
+            Writing(
+                [caches[text] for text in texts],
+                tokens=self._slots,
+                device=self._device,
+                dtype=self._dtype,
+            ),
             keep=self._slots,
         )
-        rows = iter(scores)
-        computed = {}
-        for draft in drafts:
-            own = [next(rows) for _ in draft.going]
-            computed[draft] = Computed(own, len(own))
-        return computed
+        found = dict(zip(texts, scores, strict=False))  # those of padding are nobody's
+        return {
+            draft: Computed([found[text] for text in draft.going], len(draft.going))
+            for draft in drafts
+        }
 
     def _read(self, draft: Draft, cache: Cache) -> Computed:
         """The next of the input's tokens."""

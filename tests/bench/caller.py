@@ -28,14 +28,19 @@ class Caller:
 
     async def post(self, path: str, key: str, body: bytes) -> raw.Heard:
         """Send, and wait for the whole answer."""
-        host, port = self._url.host, self._url.port
-        streams = self._idle.pop() if self._idle else await asyncio.open_connection(host, port)
-        reader, writer = streams
-        head = POST.format(path=path, host=host, key=key, length=len(body))
+        reader, writer = await self._connected()
+        head = POST.format(path=path, host=self._url.host, key=key, length=len(body))
         writer.write(head.encode() + body)
         heard = await raw.one_answer(reader)
-        self._idle.append(streams)
+        self._idle.append((reader, writer))
         return heard
+
+    async def _connected(self) -> raw.Streams:
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():  # the other end closes those that were idle for long
+                return reader, writer
+        return await asyncio.open_connection(self._url.host, self._url.port)
 
     def hang_up(self) -> None:
         """Close all connections that are not in use."""

@@ -76,3 +76,23 @@ def smol(declared: dict[str, ModelDeclared]) -> Generator:
     model = load(declared["SmolLM2-135M-Instruct"])
     assert isinstance(model, Generator)
     return model
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("torch")
+    from tests.inference import tiny  # noqa: PLC0415 - it needs torch
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny.make(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder: Path) -> Generator:
+    """A language model of noise, with four slots."""
+    from tests.inference import tiny  # noqa: PLC0415 - likewise
+
+    model = load(tiny.declare(tiny_folder))
+    assert isinstance(model, Generator)
+    return model

@@ -2,131 +2,34 @@
 
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from msgspec import Struct
 from msgspec.structs import replace
 from tokenizers import Tokenizer
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
-from events.models import Limits, ModelDeclared
 from events.tasks import generation
-from events.tasks.generation import BETWEEN, GenerationInput, GenerationPiece, GenerationResult
-from events.usage import Quantities
-from inference.attempt import attempt
-from inference.errors import DeviceFull, InputRefused, ModelUnfit
-from inference.models import FOLDERS, load
+from events.tasks.generation import BETWEEN, GenerationInput
+from inference.errors import InputRefused, ModelUnfit
+from inference.models import load
 from inference.models.causal_lm.attention import NAME
-from inference.models.causal_lm.cache import Cache
 from inference.models.causal_lm.generator import READ, CausalLM
 from inference.models.causal_lm.request import read_request
 from inference.models.causal_lm.sampler import Choice, spread
 from inference.models.causal_lm.vocabulary import Vocabulary
 from inference.models.model import Advance, Generator, Prepared
+from tests.inference.tiny import declare, write
 
-SMOL = FOLDERS / "SmolLM2-135M-Instruct"
 CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
-
-
-class Written(Struct):
-    """What a test has of one request."""
-
-    said: list[GenerationPiece]
-    last: Advance | None = None
-
-    @property
-    def pieces(self) -> list[str]:
-        return [piece.text for piece in self.said]
-
-    @property
-    def result(self) -> GenerationResult:
-        assert self.last is not None
-        assert isinstance(self.last.result, GenerationResult)
-        return self.last.result
-
-    @property
-    def quantities(self) -> Quantities:
-        assert self.last is not None
-        return self.last.quantities
-
-    @property
-    def text(self) -> str:
-        return "".join(self.pieces)
-
-
-def write(
-    model: Generator, *values: GenerationInput, joining_at: Sequence[int] = ()
-) -> list[Written]:
-    """Generate side by side; each joins at the step that is given for it, 0 if none is."""
-    prepared = model.tokenize("generation", values)
-    assert all(isinstance(one, Prepared) for one in prepared)
-    joining = [*joining_at, *[0] * (len(values) - len(joining_at))]
-    drafts: dict[int, Any] = {}
-    texts = [Written([]) for _ in values]
-    at = 0
-    while any(text.last is None for text in texts):
-        for number, one in enumerate(prepared):
-            if joining[number] == at and isinstance(one, Prepared):
-                drafts[number] = model.join(one)
-        running = list(drafts)
-        for number, advance in zip(running, model.step(list(drafts.values())), strict=True):
-            assert isinstance(advance, Advance)
-            texts[number].said += [piece.said for piece in advance.pieces]  # type: ignore[misc] # of this task
-            if advance.result is not None:
-                texts[number].last = advance
-                del drafts[number]
-        at += 1
-    return texts
-
-
-def told(advance: Advance) -> str:
-    """The text of one step."""
-    return "".join(piece.said.text for piece in advance.pieces)  # type: ignore[attr-defined] # likewise
 
 
 def refusal(model: Generator, value: GenerationInput) -> InputRefused:
     (refused,) = model.tokenize("generation", [value])
     assert isinstance(refused, InputRefused)
     return refused
-
-
-@pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layers of noise that speak SmolLM2's tokens."""
-    folder = tmp_path_factory.mktemp("tiny")
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=49_152,
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=2_048,
-        bos_token_id=1,
-        eos_token_id=2,
-        initializer_range=0.5,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
-    shutil.copy(SMOL / "tokenizer.json", folder)
-    return folder
-
-
-def declare(folder: Path, *, slots: int = 4) -> ModelDeclared:
-    return ModelDeclared(
-        name="tiny", source=f"causal-lm:{folder}", tasks=("generation",), limits=Limits(slots=slots)
-    )
-
-
-@pytest.fixture(scope="session")
-def tiny(tiny_folder: Path) -> CausalLM:
-    model = load(declare(tiny_folder))
-    assert isinstance(model, CausalLM)
-    return model
 
 
 def test_a_sensible_text_goes_on_sensibly(smol: Generator) -> None:
@@ -399,20 +302,6 @@ def test_what_cannot_be_done_is_refused_by_name(
     assert (refused.code, refused.param, refused.status) == (code, param, 422)
 
 
-def test_rows_are_free_again_when_their_texts_have_left(tiny: CausalLM) -> None:
-    def texts(count: int, tokens: int) -> list[GenerationInput]:
-        return [GenerationInput(text="on", seed=1, max_length=tokens)] * count
-
-    shelves = tiny._shelves  # noqa: SLF001 - nobody else sees what is kept
-    write(tiny, *texts(4, 100))
-    shelves.tidy()
-    assert not shelves._by_width  # noqa: SLF001 - likewise
-
-    write(tiny, *texts(2, 5), *texts(2, 3), joining_at=[0, 0, 7, 7])
-    rows = [shelf.rows for shelf in shelves._by_width.values()]  # noqa: SLF001 - likewise
-    assert rows == [2]
-
-
 def test_a_text_without_any_token_is_refused(tiny_folder: Path) -> None:
     with pytest.raises(InputRefused, match="none of the text's characters"):
         read_request(
@@ -430,110 +319,6 @@ def test_what_asks_for_the_usual_in_so_many_words_is_not_refused(tiny: Generator
     (prepared,) = tiny.tokenize("generation", [value])
 
     assert isinstance(prepared, Prepared)
-
-
-def test_a_step_that_raises_has_changed_nothing(
-    tiny: CausalLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    values = [GenerationInput(text="Tell me", seed=seed, max_length=8) for seed in (1, 2)]
-    undisturbed = [one.text for one in write(tiny, *values)]
-    prepared = tiny.tokenize("generation", values)
-    drafts = [tiny.join(one) for one in prepared if isinstance(one, Prepared)]
-    texts = ["", ""]
-
-    for calls in (2, 1, 1, 1, 1, 1, 1, 1):  # the second draft's reading, and each writing
-        with monkeypatch.context() as broken:
-            broken.setattr(tiny, "_model", failing(tiny._model, at=calls))  # noqa: SLF001 - there is no public way to break it
-            with pytest.raises(MemoryError):
-                tiny.step(drafts)
-        for number, advance in enumerate(tiny.step(drafts)):
-            assert isinstance(advance, Advance)
-            texts[number] += told(advance)
-
-    assert texts == undisturbed
-
-
-def test_a_copy_that_there_was_no_room_for_is_made_later(
-    tiny: CausalLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    value = GenerationInput(text="Tell me", seed=1, max_length=8, num_return_sequences=3)
-    (undisturbed,) = write(tiny, value)
-    (prepared,) = tiny.tokenize("generation", [value])
-    assert isinstance(prepared, Prepared)
-    draft = tiny.join(prepared)
-    (advance,) = tiny.step([draft])
-    copies = iter([Cache.copy, no_room])
-
-    with monkeypatch.context() as full:
-        full.setattr(Cache, "copy", lambda cache: next(copies)(cache))  # noqa: PLW0108 - another one for each call
-        with pytest.raises(DeviceFull):
-            tiny.step([draft])
-    while isinstance(advance, Advance) and advance.result is None:
-        (advance,) = tiny.step([draft])
-
-    assert isinstance(advance, Advance)
-    assert advance.result == undisturbed.result
-
-
-def test_a_text_that_the_device_has_no_room_for_is_refused_and_the_others_notice_nothing(
-    tiny: CausalLM, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    values = [GenerationInput(text="Tell me", seed=seed, max_length=8) for seed in (1, 2, 3)]
-    undisturbed = [one.text for one in write(tiny, *values)]
-    values.insert(1, GenerationInput(text="on " * READ, seed=1, max_length=8))
-    prepared = tiny.tokenize("generation", values)
-    drafts = {n: tiny.join(one) for n, one in enumerate(prepared) if isinstance(one, Prepared)}
-    texts: dict[int, str] = dict.fromkeys(drafts, "")
-    refused: dict[int, Exception] = {}
-    monkeypatch.setattr(tiny, "_model", crowded(tiny._model))  # noqa: SLF001 - nor to fill it
-
-    while drafts:
-        running = list(drafts)
-        tried = attempt(tiny.step, list(drafts.values()))
-        outcomes = [outcome for one in tried for outcome in one.outcomes]
-        for number, outcome in zip(running, outcomes, strict=True):
-            if isinstance(outcome, Exception):
-                refused[number] = outcome
-                del drafts[number], texts[number]
-                continue
-            texts[number] += told(outcome)
-            if outcome.result is not None:
-                del drafts[number]
-
-    assert list(texts.values()) == undisturbed
-    assert list(refused) == [1]
-    assert isinstance(refused[1], InputRefused)
-    assert refused[1].code == "input_too_large"
-
-
-def no_room(_cache: Cache) -> Cache:
-    raise torch.OutOfMemoryError
-
-
-def crowded(model: Any) -> Any:
-    """Has no room to read a long text."""
-
-    def forward(**arguments: Any) -> Any:
-        if arguments["input_ids"].shape[1] == READ:
-            raise torch.OutOfMemoryError
-        return model(**arguments)
-
-    return forward
-
-
-def failing(model: Any, *, at: int) -> Any:
-    """Raises at the end of a call."""
-    calls = 0
-
-    def forward(**arguments: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        found = model(**arguments)
-        if calls == at:
-            raise MemoryError
-        return found
-
-    return forward
 
 
 def test_a_folder_without_all_weights_is_refused(tiny_folder: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 import torch
 from msgspec import Struct
 from torch import Tensor, nn
+from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
@@ -51,7 +52,7 @@ class Reading(Struct, frozen=True):
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float
     ) -> Tensor:
         """As `Plan.attend`."""
-        keys, values = self.cache.shelf.layer(layer, key)
+        keys, values = self.cache.shelf.layer(layer, key, rows=self.cache.row + 1)
         row, known, new = self.cache.row, self.cache.length, query.shape[2]
         until = known + new
         keys[row, :, known:until] = key[0]
@@ -60,8 +61,7 @@ class Reading(Struct, frozen=True):
             query,
             keys[row : row + 1, :, :until],
             values[row : row + 1, :, :until],
-            attn_mask=query.new_ones((new, until), dtype=torch.bool).tril(known) if known else None,
-            is_causal=not known,
+            attn_mask=causal_lower_right(new, until),
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
         ).transpose(1, 2)
@@ -74,7 +74,7 @@ class _Rows(Struct, frozen=True):
     at: slice  # where they are among the N, n of them
     rows: Tensor  # whose they are: int64 [n]
     positions: Tensor  # and where in these texts: int64 [n]
-    mask: Tensor  # what each row of the shelf may look at: 0 or -inf, [rows, 1, 1, width]
+    mask: Tensor  # what each row of the shelf may look at: 0 or -inf, [up to the last, 1, 1, width]
 
 
 class Writing:
@@ -98,7 +98,8 @@ class Writing:
             own = list(found)
             rows = torch.tensor([cache.row for cache in own])
             positions = torch.tensor([cache.length for cache in own])
-            last = torch.zeros(shelf.rows, dtype=torch.long)  # others see one: to be a number
+            # up to its last: those between that are others' see one token, to be a number
+            last = torch.zeros(1 + max(cache.row for cache in own), dtype=torch.long)
             last[rows] = positions
             hidden = torch.arange(shelf.width) > last[:, None]
             mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)[:, None, None]
@@ -123,16 +124,17 @@ class Writing:
         new_keys, new_values = key[0].transpose(0, 1), value[0].transpose(0, 1)
         found = []
         for one in self._shelves:
-            keys, values = one.shelf.layer(layer, key)
+            count = len(one.mask)
+            keys, values = one.shelf.layer(layer, key, rows=count)
             keys[one.rows, :, one.positions] = new_keys[one.at]
             values[one.rows, :, one.positions] = new_values[one.at]
-            asking = query.new_zeros(one.shelf.rows, heads, size)
+            asking = query.new_zeros(count, heads, size)
             asking[one.rows] = queries[one.at]
             # the heads of a group are rows of one product, so that no key is repeated
             answers = scaled_dot_product_attention(
                 asking.view(-1, groups, heads // groups, size),
-                keys[: one.shelf.rows],
-                values[: one.shelf.rows],
+                keys[:count],
+                values[:count],
                 attn_mask=one.mask,
                 scale=scaling,
             )

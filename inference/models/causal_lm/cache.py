@@ -2,7 +2,7 @@
 
 import heapq
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from torch import Tensor
@@ -35,24 +35,26 @@ class Shelf:
         row = heapq.heappop(self._free)
         for stored in self._layers.values():
             for tensor in stored:
-                tensor[row] = 0
+                tensor[row : row + 1] = 0  # none, where it was taken and never written to
         return row
 
     def give_back(self, row: int) -> None:
         """Let somebody else have it; from any thread."""
         heapq.heappush(self._free, row)
 
-    def layer(self, number: int, like: Tensor) -> Layer:
-        """The keys and values of every row.
+    def layer(self, number: int, like: Tensor, *, rows: int) -> Layer:
+        """The keys and values of the first rows.
 
         Args:
             number: Of the layer.
             like: Some of its keys, ``[1, heads, any, size]``.
+            rows: How many at least. Whoever needs no more does not fail where the device has
+                no room for those of others.
         """
         stored = self._layers.get(number)
-        if stored is None or len(stored[0]) < self.rows:
+        if stored is None or len(stored[0]) < rows:
             _, heads, _, size = like.shape
-            rows = max(self.rows, 2 * len(stored[0]) if stored else 0)
+            rows = max(rows, 2 * len(stored[0]) if stored else 0)
             grown = (
                 like.new_zeros(rows, heads, self.width, size),
                 like.new_zeros(rows, heads, self.width, size),
@@ -90,6 +92,10 @@ class Shelves:
 class Cache:
     """One text's row; given back when the cache is no longer referred to."""
 
+    shelf: Shelf
+    row: int  # of the shelf
+    _give_back: Callable[[], object]
+
     def __init__(self, shelves: Shelves) -> None:
         self._shelves = shelves
         self.length = 0  # tokens that count; what is written beyond is written again
@@ -101,25 +107,35 @@ class Cache:
         return self.shelf.width, self.row
 
     def reserve(self, tokens: int) -> None:
-        """Have room for so many tokens behind those that count."""
+        """Have room for so many tokens behind those that count; all is as it was if it raises."""
         if self.length + tokens <= self.shelf.width:
             return
         old, row, give_back = self.shelf, self.row, self._give_back
         self._take(self._shelves.fitting(self.length + tokens))
-        for number, stored in old.layers():
-            for new, known in zip(self.shelf.layer(number, stored[0]), stored, strict=True):
-                new[self.row, :, : self.length] = known[row, :, : self.length]
+        try:
+            self._learn(old, row)
+        except BaseException:
+            self._give_back()
+            self.shelf, self.row, self._give_back = old, row, give_back
+            raise
         give_back()
 
     def copy(self) -> "Cache":
         """Another row that knows the same."""
         new = Cache(self._shelves)
         new.reserve(self.length)
-        for number, stored in self.shelf.layers():
-            for copied, known in zip(new.shelf.layer(number, stored[0]), stored, strict=True):
-                copied[new.row, :, : self.length] = known[self.row, :, : self.length]
         new.length = self.length
+        new._learn(self.shelf, self.row)
         return new
+
+    def _learn(self, shelf: Shelf, row: int) -> None:
+        """Know what another row does, of the tokens that count."""
+        if not self.length:
+            return
+        for number, stored in shelf.layers():
+            own = self.shelf.layer(number, stored[0], rows=self.row + 1)
+            for new, known in zip(own, stored, strict=True):
+                new[self.row, :, : self.length] = known[row, :, : self.length]
 
     def _take(self, shelf: Shelf) -> None:
         self.shelf, self.row = shelf, shelf.take()

@@ -43,6 +43,25 @@ def test_what_is_left_out_is_never_chosen(choice: Choice, left: set[int]) -> Non
     assert set(choose(choice, torch.tensor([0.2, 0.5, 0.3]).log().tolist(), times=400)) == left
 
 
+def test_of_many_that_are_alike_as_many_are_left_as_have_the_share() -> None:
+    found = choose(replace(LUCKY, top_p=0.5), [0.0] * 4_096, times=4_000)
+
+    assert 1_024 < len(found) <= 2_048
+
+
+def test_what_has_no_chance_is_never_chosen() -> None:
+    assert set(choose(LUCKY, [-torch.inf, 0.0, -torch.inf], times=99)) == {1}
+
+
+@pytest.mark.parametrize("luck", [0.0, 1.0])
+def test_luck_at_its_ends_chooses_one_that_has_a_chance(
+    monkeypatch: pytest.MonkeyPatch, luck: float
+) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.tensor(luck, dtype=torch.float64))
+
+    assert set(choose(LUCKY, [-torch.inf, 0.0, -torch.inf])) == {1}
+
+
 def test_seeds_of_several_texts_are_those_of_no_others() -> None:
     seeds = [one.seed for seed in range(50) for one in spread(replace(LUCKY, seed=seed), 8)]
 

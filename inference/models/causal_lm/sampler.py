@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from torch import Tensor
 
 _TRIES: Final = 64  # tokens that may be turned down before the text is ended instead
+_LIKELY: Final = 1_024  # tokens that are looked at first for `top_p`: to sort all takes 3 ms
 _COLD: Final = 1e-6  # below it float32 would divide by nothing, and the likeliest is all there is
 
 
@@ -90,15 +91,34 @@ class Sampler:
         choice = self._choice
         if choice.temperature < _COLD:
             return int(scores.argmax())
-        of_all = choice.top_k == 0 and choice.top_p == 1
         tokens = None
-        if not of_all:
-            scores, tokens = scores.topk(min(choice.top_k or len(scores), len(scores)))
+        if choice.top_k:
+            scores, tokens = scores.topk(min(choice.top_k, len(scores)))
         # less the greatest: a temperature near zero must not make infinities of all
         chances = ((scores - scores.max()) / choice.temperature).softmax(0)
         if choice.top_p < 1:
+            if tokens is None:
+                chances, tokens = _likeliest(chances, choice.top_p)
             likelier = chances.cumsum(0) - chances  # sorted: what all before it add up to
             likelier[0] = -1  # the likeliest stays, however small `top_p`
             chances[likelier >= choice.top_p] = 0
-        picked = int(chances.multinomial(1, generator=self._generator))
+        picked = _draw(chances, self._generator)
         return picked if tokens is None else int(tokens[picked])
+
+
+def _likeliest(chances: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens, in order, and their chances: so many that these are `share` or more."""
+    found, tokens = chances.topk(min(_LIKELY, len(chances)))
+    if found.sum() < share:
+        found, tokens = chances.topk(len(chances))
+    return found, tokens
+
+
+def _draw(chances: Tensor, generator: torch.Generator) -> int:
+    """One of them, by luck; `multinomial` draws a number for each, which takes a millisecond."""
+    until = chances.double().cumsum(0)
+    drawn = until[-1] * torch.rand((), dtype=torch.float64, generator=generator)
+    last = torch.searchsorted(
+        until, until[-1]
+    )  # that has a chance, should all be drawn by rounding
+    return min(int(torch.searchsorted(until, drawn, right=True)), int(last))

@@ -34,7 +34,7 @@ def attempt(
         One attempt over all items, or several over some of them, in the items' order.
     """
     started = perf_counter()
-    failed: Exception
+    failed: Exception = NoRoom()
     try:
         outcomes = call(items)
         if len(outcomes) != len(items):
@@ -42,9 +42,11 @@ def attempt(
         return [Attempt(items, outcomes, perf_counter() - started)]
     except DeviceFull:
         half = len(items) // 2
-        parts, failed = [items[:half], items[half:]], NoRoom()
+        parts = [items[:half], items[half:]]
     except Exception as error:  # noqa: BLE001 - the boundary to models of any kind
-        parts, failed = [[item] for item in items], error
+        parts = [[item] for item in items]
+        if len(items) == 1:  # of several nobody is told, and it would keep what the call had
+            failed = error
     # behind the handlers: an error that is handled keeps what the failed call had of the device
     if len(items) == 1:
         return [Attempt(items, [failed], perf_counter() - started)]

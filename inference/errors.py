@@ -44,6 +44,13 @@ class DeviceFull(InferenceError):
     """The device has no memory for so much at a time; try less."""
 
 
+class DeviceLost(BaseException):
+    """The device does nothing more for this process, which has to end and be started again.
+
+    Not an error of a request: whoever handles those would go on, and refuse all that comes.
+    """
+
+
 class ModelUnfit(InferenceError):
     """A declared model cannot be served; mend its declaration, or install it."""
 

@@ -15,7 +15,7 @@ from events.models import ModelDeclared
 from inference.errors import ModelUnfit
 from inference.models.model import Generator, Model
 
-__all__ = ["FOLDERS", "load", "package_folder"]
+__all__ = ["FOLDERS", "check_vocabulary", "load", "package_folder"]
 
 # read when torch is imported: its threads wait for each other hundreds of times for one
 # token, and by default they burn the core that the other one needs. Beside other busy
@@ -68,3 +68,19 @@ def package_folder(package: str, model: str) -> Path:
     if found is None or not found.submodule_search_locations:
         raise ModelUnfit(model, f"Python package {package!r} is not installed")
     return Path(next(iter(found.submodule_search_locations)))
+
+
+def check_vocabulary(declared: ModelDeclared, *, tokens: int, known: int) -> None:
+    """Check that a model knows all tokens of its tokenizer: one more ends a GPU's work for good.
+
+    Args:
+        declared: Whose.
+        tokens: That the tokenizer has.
+        known: That the model has.
+
+    Raises:
+        ModelUnfit: there are more than it knows.
+    """
+    if tokens > known:
+        reason = f"its tokenizer has {tokens:,} tokens, of which it knows {known:,}"
+        raise ModelUnfit(declared.name, reason)

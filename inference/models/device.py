@@ -3,13 +3,18 @@
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
+import structlog
 import torch
 from torch import Tensor
 
 from events.models import ModelDeclared
-from inference.errors import DeviceFull, ModelUnfit
+from inference.errors import DeviceFull, DeviceLost, ModelUnfit
+
+log = structlog.get_logger()
+
+_NO_MEMORY: Final = 2  # cudaErrorMemoryAllocation
 
 
 def device_of(declared: ModelDeclared) -> torch.device:
@@ -19,9 +24,23 @@ def device_of(declared: ModelDeclared) -> torch.device:
         ModelUnfit: this machine has none such.
     """
     device = _device(declared)
+    log.info("device_chosen", model=declared.name, declared=declared.device, device=str(device))
     if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)  # noqa: FBT003 - it plans anew for every shape
         torch.cuda.set_per_process_memory_fraction(declared.limits.gpu_memory, device.index or 0)
     return device
+
+
+def placed(model: torch.nn.Module, device: torch.device, declared: ModelDeclared) -> None:
+    """Put a model onto its device, ready to be run.
+
+    Raises:
+        ModelUnfit: there is no room for it.
+    """
+    try:
+        model.eval().to(device)
+    except torch.OutOfMemoryError as error:
+        raise ModelUnfit(declared.name, f"{device} has no room for its weights") from error
 
 
 def lanes_of(device: torch.device) -> int:
@@ -46,17 +65,30 @@ def copied(values: Sequence[Any], device: torch.device) -> Tensor:
     return torch.tensor(values, pin_memory=gpu).to(device, non_blocking=gpu)
 
 
+def fetched(values: Tensor) -> Tensor:
+    """Numbers as float32, on the CPU."""
+    values = values.float()  # on the device: there it is quicker
+    if values.device.type == "cpu":
+        return values
+    return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values)
+
+
 @contextmanager
-def sparing_memory() -> Iterator[None]:
-    """Make a full device everybody's business.
+def on_device() -> Iterator[None]:
+    """Make it everybody's business that a device is full, or gone.
 
     Raises:
-        DeviceFull: instead of torch's own error, which only modules like this one know.
+        DeviceFull, DeviceLost: instead of torch's own errors, which only modules like this one
+            know.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         raise DeviceFull from error
+    except torch.AcceleratorError as error:
+        if getattr(error, "error_code", None) == _NO_MEMORY:
+            raise DeviceFull from error
+        raise DeviceLost from error
 
 
 def _device(declared: ModelDeclared) -> torch.device:
@@ -66,6 +98,10 @@ def _device(declared: ModelDeclared) -> torch.device:
         device = torch.device(declared.device)
     except RuntimeError as error:
         raise ModelUnfit(declared.name, f"no such device: {declared.device!r}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ModelUnfit(declared.name, "device cuda is declared, and there is none")
+    if device.type not in {"cpu", "cuda"}:
+        raise ModelUnfit(declared.name, f"no model runs on device {declared.device!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ModelUnfit(
+            declared.name, f"device {declared.device!r} is declared, and there is none such"
+        )
     return device

@@ -13,8 +13,8 @@ from events.models import ModelDeclared
 from events.tasks.task import read_texts
 from events.tasks.translation import TranslationInput, TranslationResult
 from inference.errors import InputRefused, ModelUnfit
-from inference.models import FOLDERS
-from inference.models.device import copied, device_of, sparing_memory
+from inference.models import FOLDERS, check_vocabulary
+from inference.models.device import copied, device_of, on_device, placed
 from inference.models.model import Answer, Prepared
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read on import; weights are local or absent
@@ -37,7 +37,8 @@ def load(where: str, declared: ModelDeclared) -> "Seq2Seq":
     `fr` for `__fr__`.
 
     Raises:
-        ModelUnfit: the folder lacks weights, or the vocabulary a language.
+        ModelUnfit: the folder lacks weights, the vocabulary a language, the model a token, or its
+            device room.
         OSError: a file is missing.
     """
     folder = FOLDERS / where  # an absolute path stays what it is
@@ -68,7 +69,9 @@ def load(where: str, declared: ModelDeclared) -> "Seq2Seq":
     if len(languages) < 2:  # noqa: PLR2004 - one into the other
         raise ModelUnfit(declared.name, "its `languages` have to be declared, two or more")
     known = {name: token for name, token in languages.items() if token is not None}
-    return Seq2Seq(model.eval().to(device), tokenizer, known)
+    check_vocabulary(declared, tokens=tokenizer.get_vocab_size(), known=model.config.vocab_size)
+    placed(model, device, declared)
+    return Seq2Seq(model, tokenizer, known)
 
 
 def _token(tokenizer: Tokenizer, language: str) -> int | None:
@@ -146,7 +149,7 @@ class Seq2Seq:
 
     def run(self, _task: str, prepared: Sequence[Prepared]) -> Sequence[Answer]:
         """Translate each text."""
-        with sparing_memory(), torch.inference_mode():
+        with on_device(), torch.inference_mode():
             return [self._translate(one.data) for one in prepared]
 
     def _translate(self, read: _Read) -> Answer:

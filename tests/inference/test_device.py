@@ -1,7 +1,7 @@
 """A model whose device is full."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
@@ -10,8 +10,8 @@ from msgspec.structs import replace
 from events.models import ModelDeclared
 from events.tasks.embeddings import EmbeddingsInput, EmbeddingsResult
 from inference.attempt import attempt
-from inference.errors import DeviceFull, InputRefused, ModelUnfit
-from inference.models.device import copied, device_of
+from inference.errors import DeviceFull, DeviceLost, InputRefused, ModelUnfit
+from inference.models.device import copied, device_of, fetched, on_device, placed
 from inference.models.model import Answer, Model, Prepared
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -69,9 +69,46 @@ def test_a_model_says_that_the_device_is_full_and_not_that_it_is_broken(
         embeddings_model.run("embeddings", [one for one in prepared if isinstance(one, Prepared)])
 
 
-def test_a_device_that_is_not_there_is_refused(declared: dict[str, ModelDeclared]) -> None:
-    with pytest.raises(ModelUnfit, match="no such device"):
-        device_of(replace(declared["echo"], device="abacus"))
+@pytest.mark.parametrize(
+    ("device", "reason"),
+    [
+        ("abacus", "no such device"),
+        ("mps", "no model runs on device 'mps'"),
+        ("cuda:99", "device 'cuda:99' is declared, and there is none such"),
+    ],
+)
+def test_a_device_that_is_not_there_is_refused(
+    declared: dict[str, ModelDeclared], device: str, reason: str
+) -> None:
+    with pytest.raises(ModelUnfit, match=reason):
+        device_of(replace(declared["echo"], device=device))
+
+
+def test_weights_that_a_device_has_no_room_for_are_refused(
+    declared: dict[str, ModelDeclared], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> NoReturn:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.nn.Module, "to", full)
+    with pytest.raises(ModelUnfit, match="no room for its weights"):
+        placed(torch.nn.Linear(1, 1), torch.device("cuda:0"), declared["echo"])
+
+
+def test_numbers_are_fetched_as_float32() -> None:
+    found = fetched(torch.tensor([1.5, -2.0], dtype=torch.bfloat16))
+    assert found.dtype is torch.float32
+    assert found.tolist() == [1.5, -2.0]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"), [(2, DeviceFull), (710, DeviceLost)], ids=["no memory", "assert"]
+)
+def test_what_the_driver_says_is_told_apart(code: int, told: type[BaseException]) -> None:
+    error = torch.AcceleratorError("CUDA error")
+    error.error_code = code  # type: ignore[attr-defined]  # as C++ sets it
+    with pytest.raises(told), on_device():
+        raise error
 
 
 @needs_gpu
@@ -79,8 +116,11 @@ def test_a_process_keeps_to_its_share_of_a_gpu(declared: dict[str, ModelDeclared
     echo = declared["echo"]
     device = device_of(replace(echo, device="cuda", limits=replace(echo.limits, gpu_memory=0.01)))
 
-    with pytest.raises(torch.OutOfMemoryError):
-        torch.empty(torch.cuda.get_device_properties(device).total_memory // 50, device=device)
+    try:
+        with pytest.raises(torch.OutOfMemoryError):
+            torch.empty(torch.cuda.get_device_properties(device).total_memory // 50, device=device)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
 
 
 @needs_gpu

@@ -21,7 +21,7 @@ from inference.models.causal_lm.request import read_request
 from inference.models.causal_lm.sampler import Choice, spread
 from inference.models.causal_lm.vocabulary import Vocabulary
 from inference.models.model import Advance, Generator, Prepared
-from tests.inference.tiny import declare, write
+from tests.inference.tiny import declare, make, write
 
 CHAT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
 
@@ -340,6 +340,25 @@ def test_a_model_that_attends_in_a_way_of_its_own_is_refused(
 
     with pytest.raises(ModelUnfit, match="sliding window"):
         load(declare(folder))
+
+
+def test_a_model_whose_texts_would_depend_on_each_other_is_refused(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_folder, tmp_path / "dynamic")
+    config = json.loads((folder / "config.json").read_text())
+    rope = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+    (folder / "config.json").write_text(json.dumps(config | {"rope_parameters": rope}))
+
+    with pytest.raises(ModelUnfit, match="depend on the one beside it"):
+        load(declare(folder))
+
+
+def test_a_tokenizer_with_tokens_that_the_model_has_not_is_refused(tmp_path: Path) -> None:
+    make(tmp_path, vocabulary=49_151)
+
+    with pytest.raises(ModelUnfit, match="49,152 tokens, of which it knows 49,151"):
+        load(declare(tmp_path))
 
 
 @pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "tokenizer.json"])

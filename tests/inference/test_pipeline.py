@@ -1,15 +1,18 @@
 """From request to answer, around a model that the test holds by the hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import NoReturn
 
 import pytest
 
 from events.inference import Busy, Expired, Failed, Refused
 from events.models import Limits
 from events.tasks.echo import EchoResult
+from inference.errors import DeviceLost
 from inference.job import Ran
+from inference.models.model import Prepared
 from tests.inference.scripted import Lined, Road, Scripted, Wide
 from tests.waiting import until
 
@@ -377,3 +380,23 @@ async def test_a_drain_out_of_time_sends_away_what_has_not_begun() -> None:
         await road.ended("begun")
         assert isinstance(road.outcomes["begun"], Ran)
         assert ["waiting"] not in road.model.batches
+
+
+async def test_a_worker_whose_device_is_lost_ends() -> None:
+    road = Road(Limits(), Lost())
+    serving = asyncio.create_task(road.pipeline.serve())
+    road.submit("anybody there")
+
+    with pytest.raises(BaseExceptionGroup) as ended:
+        await serving
+
+    assert ended.group_contains(DeviceLost)
+    assert not road.outcomes
+
+
+class Lost(Scripted):
+    """Its device does nothing more."""
+
+    def run(self, task: str, prepared: Sequence[Prepared]) -> NoReturn:
+        del task, prepared
+        raise DeviceLost

@@ -74,11 +74,11 @@ def told(advance: Advance) -> str:
     return "".join(piece.said.text for piece in advance.pieces)  # type: ignore[attr-defined] # likewise
 
 
-def make(folder: Path) -> None:
+def make(folder: Path, *, vocabulary: int = 49_152) -> None:
     """Two layers that speak SmolLM2's tokens, as transformers keeps them."""
     torch.manual_seed(1)
     config = LlamaConfig(
-        vocab_size=49_152,
+        vocab_size=vocabulary,
         hidden_size=32,
         intermediate_size=64,
         num_hidden_layers=2,

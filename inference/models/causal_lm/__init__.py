@@ -9,10 +9,10 @@ from tokenizers import Tokenizer
 
 from events.models import ModelDeclared
 from inference.errors import ModelUnfit
-from inference.models import FOLDERS
+from inference.models import FOLDERS, check_vocabulary
 from inference.models.causal_lm.attention import NAME
 from inference.models.causal_lm.generator import CausalLM
-from inference.models.device import device_of, keep_threads
+from inference.models.device import device_of, keep_threads, placed
 from inference.models.packed import pack
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read on import; weights are local or absent
@@ -22,12 +22,15 @@ from transformers.utils.logging import disable_progress_bar
 
 _FAST: Final = ("amx_bf16", "avx512_bf16")  # without them a CPU imitates bfloat16, slowly
 
+_OF_ALL: Final = ("dynamic", "longrope")  # go by the longest of the texts side by side
+
 
 def load(where: str, declared: ModelDeclared) -> CausalLM:
     """Load a model from a folder, or from the folder of that name that `make setup` made.
 
     Raises:
-        ModelUnfit: the folder lacks weights, or the model attends in a way of its own.
+        ModelUnfit: the folder lacks weights, the model attends in a way of its own, its tokenizer
+            has more tokens than it, or its device no room for it.
         OSError: a file is missing.
     """
     folder = FOLDERS / where  # an absolute path stays what it is
@@ -49,12 +52,14 @@ def load(where: str, declared: ModelDeclared) -> CausalLM:
         missing = ", ".join(sorted(info["missing_keys"]))
         raise ModelUnfit(declared.name, f"weights are missing: {missing}")
     _check(model, declared)
-    model.eval().to(device)
+    tokenizer = _tokenizer(folder)
+    check_vocabulary(declared, tokens=tokenizer.get_vocab_size(), known=model.config.vocab_size)
+    placed(model, device, declared)
     if device.type == "cpu" and model.dtype == torch.bfloat16:
         pack(model)
     return CausalLM(
         model,
-        _tokenizer(folder),
+        tokenizer,
         slots=declared.limits.slots,
         context=model.config.max_position_embeddings,
         ends=_ends(model),
@@ -77,6 +82,9 @@ def _check(model: Any, declared: ModelDeclared) -> None:  # noqa: ANN401 - see C
         model.config, "sliding_window", None
     ):
         raise ModelUnfit(declared.name, "it attends to a sliding window")
+    rope = getattr(model.config, "rope_parameters", None) or {}
+    if rope.get("rope_type") in _OF_ALL:
+        raise ModelUnfit(declared.name, "a text's positions would depend on the one beside it")
 
 
 def _tokenizer(folder: Path) -> Tokenizer:

@@ -19,6 +19,7 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
 from inference.models.causal_lm.cache import Cache, Shelf
+from inference.models.device import copied
 
 NAME: Final = "tollgate"  # as `attn_implementation`
 
@@ -96,22 +97,17 @@ class Writing:
         first = 0
         for shelf, found in groupby(caches, key=lambda cache: cache.shelf):
             own = list(found)
-            rows = torch.tensor([cache.row for cache in own])
-            positions = torch.tensor([cache.length for cache in own])
-            # up to its last: those between that are others' see one token, to be a number
-            last = torch.zeros(1 + max(cache.row for cache in own), dtype=torch.long)
-            last[rows] = positions
-            hidden = torch.arange(shelf.width) > last[:, None]
-            mask = torch.zeros(hidden.shape).masked_fill(hidden, -torch.inf)[:, None, None]
-            self._shelves.append(
-                _Rows(
-                    shelf,
-                    slice(first, first + len(own)),
-                    rows.to(device),
-                    positions.to(device),
-                    mask.to(device, dtype),
-                )
+            rows, positions = copied(
+                [[cache.row for cache in own], [cache.length for cache in own]], device
             )
+            # up to its last: those between that are others' see one token, to be a number
+            last = positions.new_zeros(1 + max(cache.row for cache in own))
+            last[rows] = positions
+            hidden = torch.arange(shelf.width, device=device) > last[:, None]
+            mask = torch.zeros(hidden.shape, dtype=dtype, device=device)
+            mask = mask.masked_fill(hidden, -torch.inf)[:, None, None]
+            at = slice(first, first + len(own))
+            self._shelves.append(_Rows(shelf, at, rows, positions, mask))
             first += len(own)
 
     def attend(

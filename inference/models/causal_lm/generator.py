@@ -17,7 +17,7 @@ from inference.models.causal_lm.request import Request, read_request
 from inference.models.causal_lm.several import SeveralDrafts
 from inference.models.causal_lm.vocabulary import Vocabulary
 from inference.models.causal_lm.writing import completion_requests
-from inference.models.device import copied, sparing_memory
+from inference.models.device import copied, fetched, on_device
 from inference.models.model import Advance, Prepared
 
 READ: Final = 512  # tokens of inputs in one step: those who write wait for no more
@@ -118,7 +118,7 @@ class CausalLM:
             DeviceFull: there is no room for that many drafts.
         """
         parts = [draft.parts for draft in drafts]
-        with sparing_memory():
+        with on_device():
             advances = iter(self._step([part for own in parts for part in own]))
         return [
             _joined(draft, {part: next(advances) for part in own})
@@ -155,8 +155,9 @@ class CausalLM:
                 dtype=self._dtype,
             ),
             keep=self._slots,
+            of=len(texts),
         )
-        found = dict(zip(texts, scores, strict=False))  # those of padding are nobody's
+        found = dict(zip(texts, scores, strict=True))
         return {
             draft: Computed([found[text] for text in draft.going], len(draft.going))
             for draft in drafts
@@ -167,14 +168,16 @@ class CausalLM:
         tokens = list(draft.unread(READ))
         positions = list(range(cache.length, cache.length + len(tokens)))
         cache.reserve(len(tokens))
-        scores = self._forward(tokens, positions, Reading(cache), keep=1)
+        scores = self._forward(tokens, positions, Reading(cache), keep=1, of=1)
         return Computed(list(scores), len(tokens))
 
-    def _forward(self, tokens: list[int], positions: list[int], plan: Plan, *, keep: int) -> Tensor:
+    def _forward(
+        self, tokens: list[int], positions: list[int], plan: Plan, *, keep: int, of: int
+    ) -> Tensor:
         """Score all V tokens as the next after each of the last `keep`.
 
         Returns:
-            float32 ``[keep, V]``, on the CPU.
+            Of the first `of` of these: float32 ``[of, V]``, on the CPU.
         """
         logits: Tensor = self._model(
             input_ids=copied([tokens], self._device),
@@ -183,7 +186,7 @@ class CausalLM:
             logits_to_keep=keep,
             plan=plan,
         ).logits[0]
-        scores = logits.float().cpu()
+        scores = fetched(logits[:of])
         scores[:, self._unfit] = -torch.inf
         return scores
 

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer
 
 from events.models import ModelDeclared
 from inference.errors import ModelUnfit
-from inference.models import package_folder
-from inference.models.device import device_of
+from inference.models import check_vocabulary, package_folder
+from inference.models.device import device_of, placed
 from inference.models.sentence_transformers.encoder import SentenceEncoder, Skill
 from inference.models.sentence_transformers.skills import (
     Embedding,
@@ -42,7 +42,8 @@ def load(package: str, declared: ModelDeclared) -> SentenceEncoder:
     """Load a model that is installed as a Python package, from its safetensors.
 
     Raises:
-        ModelUnfit: it is not installed, lacks weights, or pools otherwise than by mean.
+        ModelUnfit: it is not installed, lacks weights or tokens, pools otherwise than by mean, or
+            its device has no room for it.
         OSError: a file is missing.
     """
     folder = package_folder(package, declared.name)
@@ -67,8 +68,10 @@ def load(package: str, declared: ModelDeclared) -> SentenceEncoder:
     tokenizer = AutoTokenizer.from_pretrained(folder, **local)
     # a copy: transformers' own changes with every call, in another thread
     spelling = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    check_vocabulary(declared, tokens=len(tokenizer), known=model.config.vocab_size)
+    placed(model, device, declared)
     return SentenceEncoder(
-        model.eval().to(device),
+        model,
         tokenizer,
         _skills(package, Embedding(spelling, model.config.hidden_size)),
         max_tokens=_read(folder / "sentence_bert_config.json", _Encoding).max_seq_length,

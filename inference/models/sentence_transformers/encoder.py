@@ -10,7 +10,7 @@ from events.tasks.task import TaskInput, TaskResult
 from events.usage import Quantities
 from inference.batch import Size, pack
 from inference.errors import DeviceFull, InputRefused
-from inference.models.device import copied, keep_threads, lanes_of, sparing_memory
+from inference.models.device import copied, keep_threads, lanes_of, on_device
 from inference.models.model import Answer, Prepared
 
 
@@ -171,7 +171,7 @@ class SentenceEncoder:
             DeviceFull: there is no room for one row.
         """
         try:
-            with sparing_memory():
+            with on_device():
                 return self._forward(rows, layers=layers)
         except DeviceFull:
             if len(rows) == 1:

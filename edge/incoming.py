@@ -24,6 +24,7 @@ class Incoming:
     Args:
         connection: Where the worker is told how far its stream was read, or to stop.
         request_id: Of the request.
+        done: Called once the worker has nothing more to do for it, as far as is known.
         forget: Called once no more replies are wanted.
     """
 
@@ -31,6 +32,7 @@ class Incoming:
         "_arrived",
         "_chunks",
         "_connection",
+        "_done",
         "_error",
         "_forget",
         "_heard",
@@ -45,10 +47,16 @@ class Incoming:
     )
 
     def __init__(
-        self, connection: Client, request_id: UUID, *, forget: Callable[[], object]
+        self,
+        connection: Client,
+        request_id: UUID,
+        *,
+        done: Callable[[], object],
+        forget: Callable[[], object],
     ) -> None:
         self._connection = connection
         self._request_id = request_id
+        self._done: Callable[[], object] | None = done
         self._forget = forget
         self._heard = time.monotonic()  # when its worker last gave a sign
         self._replies: deque[Reply] = deque()
@@ -75,6 +83,7 @@ class Incoming:
             self._reply_to = reply_to
         elif isinstance(reply, Answered | Ended):
             self.room, self.worker, self.is_idle = reply.room, reply_to, reply.idle
+            self._end()  # of a stream much may be unread, and its slot is free
         self._replies.append(reply)
         self._wake()
 
@@ -140,6 +149,12 @@ class Incoming:
     def close(self) -> None:
         """Hear no more."""
         self._forget()
+        self._end()
+
+    def _end(self) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            done()
 
     async def cancel(self) -> None:
         """Have the worker stop; what it says to that can still be heard."""

@@ -38,7 +38,7 @@ class Room:
     has not been taken goes to the worker that has room first. Each answer says how many may
     go on to the worker that gave it. Some go on as well whenever a worker expects to have room,
     for it may tell other edges of it: one, and twice as many each time (`PROBES` at most) until
-    one is refused. So full workers are seldom asked in vain, and every edge has a share.
+    one is refused by all. So full workers are seldom asked in vain, and every edge has a share.
 
     Args:
         model: Whose.
@@ -73,7 +73,6 @@ class Room:
 
     def hear(self, busy: Busy) -> None:
         """Note what a full worker said of itself; one that leaves has nothing to say of others."""
-        self._probes = 1
         if busy.queued or not self._line:  # nor is what was said long ago true of now
             self._said = busy
 
@@ -91,12 +90,18 @@ class Room:
         """
         return self._idle.popitem()[0] if self._idle else ""
 
-    async def wait(self, place: Place) -> str:
+    async def wait(self, place: Place, *, refused: bool = False) -> str:
         """Return when it is this one's turn to ask, with the worker to ask; empty: any.
+
+        Args:
+            place: Its own.
+            refused: Whether it has asked as often as it may, and found all full.
 
         Raises:
             ModelBusy: as many wait as may, or it was not its turn in time.
         """
+        if refused:
+            self._probes = 1
         began = time.time()
         if place.turn is None and len(self._line) >= self._holds:
             raise self._full()

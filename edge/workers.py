@@ -183,8 +183,10 @@ class Workers:
                 incoming.waited_s = place.waited_s
                 return incoming
             absent, full = 0, full + 1
-            if full >= room.tries or (worker and place.waited_s):
+            if worker and place.waited_s:  # it said that it had room, and others were quicker
                 worker, full = await room.wait(place), 0
+            elif full >= room.tries:
+                worker, full = await room.wait(place, refused=True), 0
             else:
                 worker = ""
 
@@ -222,13 +224,14 @@ class Workers:
         return room
 
     def _expect(self, request_id: UUID, number: str, room: Room) -> Incoming:
-        def forget() -> None:
-            if self._pending.pop(number, None) is not None:
-                if incoming.is_idle:
-                    room.hear_idle(incoming.worker)
-                room.release(max(incoming.room, incoming.is_idle), incoming.worker)
+        def done() -> None:
+            if incoming.is_idle:
+                room.hear_idle(incoming.worker)
+            room.release(max(incoming.room, incoming.is_idle), incoming.worker)
 
-        incoming = self._pending[number] = Incoming(self._connection, request_id, forget=forget)
+        forget = partial(self._pending.pop, number, None)
+        incoming = Incoming(self._connection, request_id, done=done, forget=forget)
+        self._pending[number] = incoming
         return incoming
 
     async def _publish(self, subject: str, payload: bytes, number: str) -> None:

@@ -13,11 +13,14 @@ from nats.aio.msg import Msg
 
 import edge.room
 from edge.errors import ModelBusy
+from edge.incoming import Incoming
 from edge.room import Room
 from edge.workers import Workers
 from events import broker
-from events.inference import Answered, Ask, Busy
+from events.ids import new_id
+from events.inference import Answered, Ask, Busy, Chunk, Ended, Timing
 from events.models import Limits
+from events.usage import Quantities
 from ledger.db import Connection
 from tests.edge.running import Edge, answered, reply, running
 from tests.inference.scripted import an_ask
@@ -59,10 +62,10 @@ class Line:
         self.asked: dict[str, str] = {}  # which worker
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def join(self, name: str, priority: int = 0, patience_s: float = PATIENCE_S) -> None:
+    async def join(self, name: str, priority: int = 0, *, refused: bool = False) -> None:
         async def wait() -> None:
-            place = self.room.place(priority, until=time.time() + patience_s)
-            self.asked[name] = await self.room.wait(place)
+            place = self.room.place(priority, until=time.time() + PATIENCE_S)
+            self.asked[name] = await self.room.wait(place, refused=refused)
             self.order.append(name)
 
         self.tasks[name] = asyncio.create_task(wait())
@@ -195,10 +198,23 @@ async def test_who_is_refused_puts_an_end_to_that() -> None:
         await line.join(name)
 
     await line.went_on("abc")
-    line.room.hear(Busy(queued=1, wait_ms=1.0))
+    await line.join("back", refused=True)
     await line.went_on("defgh")
 
     assert line.room.released == (1, 2, 1, 2, 4)
+    await line.empty()
+
+
+async def test_one_worker_that_refuses_says_nothing_of_the_others() -> None:
+    line = Line(busy=Busy(queued=1, wait_ms=1.0))
+    for name in "abcdefgh":
+        await line.join(name)
+
+    await line.went_on("abc")
+    line.room.hear(Busy(queued=1, wait_ms=1.0))
+    await line.went_on("defgh")
+
+    assert line.room.released == (1, 2, 4, 8)
 
 
 def test_the_worker_that_was_last_heard_to_be_idle_is_told_first_and_once() -> None:
@@ -228,6 +244,20 @@ async def test_nobody_waits_longer_than_until() -> None:
         await line.room.wait(line.room.place(0, until=time.time() + 0.01))
 
     assert line.room.is_empty()
+
+
+async def test_whoever_waits_goes_on_when_a_stream_was_written_and_not_when_it_was_read() -> None:
+    done, closed = [], []
+    incoming = Incoming(
+        Client(), new_id(), done=lambda: done.append(1), forget=lambda: closed.append(1)
+    )
+
+    incoming.hear(Chunk(0, b"{}", Quantities()), "reads")
+    assert not done
+    incoming.hear(Ended("stop", 1, Quantities(), Timing()), "worker")
+    assert (done, closed) == ([1], [])
+    incoming.close()
+    assert (done, closed) == ([1], [1])
 
 
 # --- over the wire -----------------------------------------------------------------

@@ -291,7 +291,7 @@ async def test_a_later_migration_may_add_a_column_to_compressed_chunks(community
 
 
 async def test_a_chart_of_the_last_hour_reads_few_chunks(apache: str) -> None:
-    events = some_events(some_times(300, timedelta(0), 30 * DAY))
+    events = some_events([datetime.now(UTC), *some_times(300, timedelta(0), 30 * DAY)])
     async with connected(apache) as connection:
         await fold(connection, events)
         plan = await connection.fetch(

@@ -7,6 +7,7 @@ for them.
 
 import os
 import sys
+from collections.abc import Mapping
 from importlib import import_module, util
 from pathlib import Path
 from typing import Final
@@ -70,17 +71,18 @@ def package_folder(package: str, model: str) -> Path:
     return Path(next(iter(found.submodule_search_locations)))
 
 
-def check_vocabulary(declared: ModelDeclared, *, tokens: int, known: int) -> None:
+def check_vocabulary(declared: ModelDeclared, vocabulary: Mapping[str, int], *, known: int) -> None:
     """Check that a model knows all tokens of its tokenizer: one more ends a GPU's work for good.
 
     Args:
         declared: Whose.
-        tokens: That the tokenizer has.
-        known: That the model has.
+        vocabulary: The tokenizer's: ids by token.
+        known: How many tokens the model has, from 0 on.
 
     Raises:
-        ModelUnfit: there are more than it knows.
+        ModelUnfit: there is one that it does not know.
     """
-    if tokens > known:
-        reason = f"its tokenizer has {tokens:,} tokens, of which it knows {known:,}"
+    greatest = max(vocabulary.values(), default=0)
+    if greatest >= known:
+        reason = f"its tokenizer has a token {greatest:,}, and it knows {known:,}"
         raise ModelUnfit(declared.name, reason)

@@ -27,7 +27,9 @@ def device_of(declared: ModelDeclared) -> torch.device:
     log.info("device_chosen", model=declared.name, declared=declared.device, device=str(device))
     if device.type == "cuda":
         torch.backends.cuda.enable_cudnn_sdp(False)  # noqa: FBT003 - it plans anew for every shape
-        torch.cuda.set_per_process_memory_fraction(declared.limits.gpu_memory, device.index or 0)
+        share = declared.limits.gpu_memory
+        with _room_for(declared):
+            torch.cuda.set_per_process_memory_fraction(share, device.index or 0)
     return device
 
 
@@ -37,10 +39,8 @@ def placed(model: torch.nn.Module, device: torch.device, declared: ModelDeclared
     Raises:
         ModelUnfit: there is no room for it.
     """
-    try:
+    with _room_for(declared):
         model.eval().to(device)
-    except torch.OutOfMemoryError as error:
-        raise ModelUnfit(declared.name, f"{device} has no room for its weights") from error
 
 
 def lanes_of(device: torch.device) -> int:
@@ -89,6 +89,16 @@ def on_device() -> Iterator[None]:
         if getattr(error, "error_code", None) == _NO_MEMORY:
             raise DeviceFull from error
         raise DeviceLost from error
+
+
+@contextmanager
+def _room_for(declared: ModelDeclared) -> Iterator[None]:
+    try:
+        with on_device():
+            yield
+    except DeviceFull as error:
+        reason = f"its device, {declared.device!r}, has no room for it"
+        raise ModelUnfit(declared.name, reason) from error
 
 
 def _device(declared: ModelDeclared) -> torch.device:

@@ -69,7 +69,7 @@ def load(where: str, declared: ModelDeclared) -> "Seq2Seq":
     if len(languages) < 2:  # noqa: PLR2004 - one into the other
         raise ModelUnfit(declared.name, "its `languages` have to be declared, two or more")
     known = {name: token for name, token in languages.items() if token is not None}
-    check_vocabulary(declared, tokens=tokenizer.get_vocab_size(), known=model.config.vocab_size)
+    check_vocabulary(declared, tokenizer.get_vocab(), known=model.config.vocab_size)
     placed(model, device, declared)
     return Seq2Seq(model, tokenizer, known)
 

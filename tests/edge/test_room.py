@@ -193,7 +193,7 @@ async def test_while_none_is_refused_twice_as_many_go_on_each_time() -> None:
 
 
 async def test_who_is_refused_puts_an_end_to_that() -> None:
-    line = Line(busy=Busy(queued=1, wait_ms=1.0))
+    line = Line(busy=Busy(queued=1, wait_ms=100.0))
     for name in "abcdefgh":
         await line.join(name)
 
@@ -206,12 +206,12 @@ async def test_who_is_refused_puts_an_end_to_that() -> None:
 
 
 async def test_one_worker_that_refuses_says_nothing_of_the_others() -> None:
-    line = Line(busy=Busy(queued=1, wait_ms=1.0))
+    line = Line(busy=Busy(queued=1, wait_ms=100.0))
     for name in "abcdefgh":
         await line.join(name)
 
     await line.went_on("abc")
-    line.room.hear(Busy(queued=1, wait_ms=1.0))
+    line.room.hear(Busy(queued=1, wait_ms=100.0))
     await line.went_on("defgh")
 
     assert line.room.released == (1, 2, 4, 8)

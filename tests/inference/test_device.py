@@ -91,7 +91,7 @@ def test_weights_that_a_device_has_no_room_for_are_refused(
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr(torch.nn.Module, "to", full)
-    with pytest.raises(ModelUnfit, match="no room for its weights"):
+    with pytest.raises(ModelUnfit, match="has no room for it"):
         placed(torch.nn.Linear(1, 1), torch.device("cuda:0"), declared["echo"])
 
 

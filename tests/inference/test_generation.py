@@ -357,7 +357,7 @@ def test_a_model_whose_texts_would_depend_on_each_other_is_refused(
 def test_a_tokenizer_with_tokens_that_the_model_has_not_is_refused(tmp_path: Path) -> None:
     make(tmp_path, vocabulary=49_151)
 
-    with pytest.raises(ModelUnfit, match="49,152 tokens, of which it knows 49,151"):
+    with pytest.raises(ModelUnfit, match="a token 49,151, and it knows 49,151"):
         load(declare(tmp_path))
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import scaled_dot_product_attention
 
 from events.tasks.generation import GenerationInput
 from inference.attempt import attempt
-from inference.errors import DeviceFull, InputRefused, NoRoom
+from inference.errors import DeviceFull, DeviceLost, InputRefused, NoRoom
 from inference.models import load
-from inference.models.causal_lm.cache import Cache
+from inference.models.causal_lm import attention
+from inference.models.causal_lm.cache import Cache, Shelf
 from inference.models.causal_lm.generator import READ, CausalLM
 from inference.models.model import Advance, Prepared
 from tests.inference.tiny import declare, told, write
@@ -195,8 +197,8 @@ def test_a_text_that_there_was_no_room_for_to_grow_goes_on_later_with_all_that_i
 
 
 def test_one_text_more_than_there_is_room_for_takes_none_of_the_others(tiny: CausalLM) -> None:
-    with room(rows=2, width=64):
-        drafts = [join(tiny, "Tell me") for _ in range(2)]
+    with room(rows=3, width=64):
+        drafts = [join(tiny, "Tell me") for _ in range(3)]
         step(tiny, drafts)
         *others, refused = step(tiny, [*drafts, join(tiny, "Tell me")])
         assert isinstance(refused, NoRoom)
@@ -207,10 +209,37 @@ def test_one_text_more_than_there_is_room_for_takes_none_of_the_others(tiny: Cau
         assert isinstance(alone, Advance)
 
 
+def test_a_device_that_is_lost_is_lost_to_those_who_join_as_well(
+    tiny: CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(_shelf: Shelf) -> int:
+        raise torch.AcceleratorError("CUDA error")
+
+    monkeypatch.setattr(Shelf, "take", lost)
+    with pytest.raises(DeviceLost):
+        attempt(lambda values: [join(tiny, value) for value in values], ["Tell me", "on"])
+
+
 def test_a_long_text_can_be_read_while_a_short_one_waits_for_its_reader(tiny: CausalLM) -> None:
     waits = join(tiny, "Tell me")
     step(tiny, [waits])  # it has the only row of its shelf that was ever written to
     long = join(tiny, "on " * 100)
     (advance,) = step(tiny, [long])
     assert isinstance(advance, Advance)
-    assert isinstance(join(tiny, "Tell me"), type(waits))  # it has the row that the long one left
+    join(tiny, "Tell me")  # it has the row that the long one left, and does not raise
+
+
+def test_a_kernel_may_lay_out_its_answers_as_it_likes(
+    tiny: CausalLM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU the one for masks has the heads innermost but one."""
+    value = GenerationInput(text="Tell me", temperature=0, max_length=8)
+    (undisturbed,) = write(tiny, value)
+
+    def laid_out(*arguments: Any, **named: Any) -> torch.Tensor:
+        found = scaled_dot_product_attention(*arguments, **named)
+        return found.transpose(1, 2).contiguous().transpose(1, 2)
+
+    monkeypatch.setattr(attention, "scaled_dot_product_attention", laid_out)
+    (found,) = write(tiny, value)
+    assert found.text == undisturbed.text

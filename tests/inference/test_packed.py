@@ -39,13 +39,15 @@ def test_all_linear_layers_are_packed_however_deep() -> None:
     assert not any(parameter.ndim > 1 for parameter in model.parameters())  # none is kept twice
 
 
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("slots", [5, 16, 24])
 @torch.inference_mode()
-def test_what_a_row_gets_does_not_depend_on_the_others() -> None:
-    model = a_model(torch.float32)
+def test_what_a_row_gets_does_not_depend_on_the_others(dtype: torch.dtype, slots: int) -> None:
+    model = a_model(dtype)
     pack(model)
-    rows = torch.randn(16, 96)
+    rows = torch.randn(slots, 96).to(dtype)
     beside_others = model(rows)
-    for row in range(16):
-        alone = torch.zeros(16, 96)
-        alone[15 - row] = rows[row]
-        assert torch.equal(model(alone)[15 - row], beside_others[row])
+    for row in range(slots):
+        alone = torch.zeros_like(rows)
+        alone[slots - 1 - row] = rows[row]
+        assert torch.equal(model(alone)[slots - 1 - row], beside_others[row])

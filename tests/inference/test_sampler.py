@@ -53,6 +53,11 @@ def test_what_has_no_chance_is_never_chosen() -> None:
     assert set(choose(LUCKY, [-torch.inf, 0.0, -torch.inf], times=99)) == {1}
 
 
+def test_what_is_no_number_is_an_error_and_no_token() -> None:
+    with pytest.raises(ValueError, match="no token has a chance"):
+        choose(LUCKY, [0.0, torch.nan])
+
+
 @pytest.mark.parametrize("luck", [0.0, 1.0])
 def test_luck_at_its_ends_chooses_one_that_has_a_chance(
     monkeypatch: pytest.MonkeyPatch, luck: float

@@ -53,7 +53,7 @@ def load(where: str, declared: ModelDeclared) -> CausalLM:
         raise ModelUnfit(declared.name, f"weights are missing: {missing}")
     _check(model, declared)
     tokenizer = _tokenizer(folder)
-    check_vocabulary(declared, tokens=tokenizer.get_vocab_size(), known=model.config.vocab_size)
+    check_vocabulary(declared, tokenizer.get_vocab(), known=model.config.vocab_size)
     placed(model, device, declared)
     if device.type == "cpu" and model.dtype == torch.bfloat16:
         pack(model)
@@ -83,7 +83,8 @@ def _check(model: Any, declared: ModelDeclared) -> None:  # noqa: ANN401 - see C
     ):
         raise ModelUnfit(declared.name, "it attends to a sliding window")
     rope = getattr(model.config, "rope_parameters", None) or {}
-    if rope.get("rope_type") in _OF_ALL:
+    by_layer = [one for one in rope.values() if isinstance(one, dict)]
+    if any(one.get("rope_type") in _OF_ALL for one in (rope, *by_layer)):
         raise ModelUnfit(declared.name, "a text's positions would depend on the one beside it")
 
 

@@ -134,7 +134,8 @@ class Writing:
                 attn_mask=one.mask,
                 scale=scaling,
             )
-            found.append(answers.view(-1, heads, size)[one.rows])
+            # not a view: on a GPU the kernel for masks lays its answers out in another order
+            found.append(answers.reshape(-1, heads, size)[one.rows])
         return torch.cat([*found, query.new_zeros(self._padding, heads, size)])[None]
 
 

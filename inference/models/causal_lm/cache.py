@@ -35,7 +35,7 @@ class Shelf:
         row = heapq.heappop(self._free)
         for stored in self._layers.values():
             for tensor in stored:
-                tensor[row : row + 1] = 0  # none, where it was taken and never written to
+                tensor[row : row + 1] = 0  # nothing, where the layer has no such row yet
         return row
 
     def give_back(self, row: int) -> None:
@@ -43,18 +43,17 @@ class Shelf:
         heapq.heappush(self._free, row)
 
     def layer(self, number: int, like: Tensor, *, rows: int) -> Layer:
-        """The keys and values of the first rows.
+        """The keys and values of so many rows, or more.
 
         Args:
             number: Of the layer.
             like: Some of its keys, ``[1, heads, any, size]``.
-            rows: How many at least. Whoever needs no more does not fail where the device has
-                no room for those of others.
+            rows: The first, and no more are made: whoever has one does not fail where the device
+                has no room for others'.
         """
         stored = self._layers.get(number)
         if stored is None or len(stored[0]) < rows:
             _, heads, _, size = like.shape
-            rows = max(rows, 2 * len(stored[0]) if stored else 0)
             grown = (
                 like.new_zeros(rows, heads, self.width, size),
                 like.new_zeros(rows, heads, self.width, size),

@@ -105,8 +105,11 @@ class CausalLM:
     def join(self, prepared: Prepared) -> Draft | SeveralDrafts:
         """Begin a request's texts."""
         requests: list[Request] = prepared.data
+        with on_device():
+            caches = [Cache(self._shelves) for _ in requests]
         drafts = [
-            Draft(request, Cache(self._shelves), self._decoding, self._ends) for request in requests
+            Draft(request, cache, self._decoding, self._ends)
+            for request, cache in zip(requests, caches, strict=True)
         ]
         return drafts[0] if len(drafts) == 1 else SeveralDrafts(drafts)
 

@@ -115,8 +115,14 @@ def _likeliest(chances: Tensor, share: float) -> tuple[Tensor, Tensor]:
 
 
 def _draw(chances: Tensor, generator: torch.Generator) -> int:
-    """One of them, by luck; `multinomial` draws a number for each, which takes a millisecond."""
+    """One of them, by luck; `multinomial` draws a number for each, which takes a millisecond.
+
+    Raises:
+        ValueError: they are no chances, for the scores were no numbers.
+    """
     until = chances.double().cumsum(0)
+    if not until[-1] > 0:
+        raise ValueError("no token has a chance")
     drawn = until[-1] * torch.rand((), dtype=torch.float64, generator=generator)
     last = torch.searchsorted(
         until, until[-1]

@@ -68,7 +68,7 @@ def load(package: str, declared: ModelDeclared) -> SentenceEncoder:
     tokenizer = AutoTokenizer.from_pretrained(folder, **local)
     # a copy: transformers' own changes with every call, in another thread
     spelling = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
-    check_vocabulary(declared, tokens=len(tokenizer), known=model.config.vocab_size)
+    check_vocabulary(declared, tokenizer.get_vocab(), known=model.config.vocab_size)
     placed(model, device, declared)
     return SentenceEncoder(
         model,

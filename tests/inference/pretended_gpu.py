@@ -217,7 +217,7 @@ def _attend(*args: Any, **named: Any) -> Tensor:
     asked = _Attention(*args, **named)
     if not (_flash_takes(asked) or _efficient_takes(asked)):
         raise Unfit("attention takes the slowest of its ways")
-    return _OnGpu(scaled_dot_product_attention(*map(_numbers, args), **named))
+    return _laid_out(scaled_dot_product_attention(*map(_numbers, args), **named))
 
 
 def _attend_to_the_last(
@@ -236,7 +236,12 @@ def _attend_to_the_last(
         enable_gqa=True,
     )
     nothing = [torch.empty(0)] * 3  # for a backward pass
-    return _OnGpu(found), *nothing, asking, asked, *nothing
+    return _laid_out(found), *nothing, asking, asked, *nothing
+
+
+def _laid_out(found: Tensor) -> Tensor:
+    """As a GPU's kernels leave it: a token's heads beside each other."""
+    return _OnGpu(found.transpose(1, 2).contiguous().transpose(1, 2))
 
 
 def _flash_takes(asked: _Attention | SDPAParams) -> bool:

@@ -16,7 +16,7 @@ from events.tasks.generation import BETWEEN, GenerationInput
 from inference.errors import InputRefused, ModelUnfit
 from inference.models import load
 from inference.models.causal_lm.attention import NAME
-from inference.models.causal_lm.generator import READ, CausalLM
+from inference.models.causal_lm.generator import READ, REST, CausalLM
 from inference.models.causal_lm.request import read_request
 from inference.models.causal_lm.sampler import Choice, spread
 from inference.models.causal_lm.vocabulary import Vocabulary
@@ -133,7 +133,7 @@ def test_a_seed_tells_the_same_and_another_something_else(tiny: Generator) -> No
 def test_several_texts_go_on_from_one_as_each_would_alone(tiny: CausalLM) -> None:
     """The input is read once for all of them, and paid for once."""
     value = GenerationInput(
-        text="one " * (READ + 10),  # is read in pieces
+        text="one " * (READ + REST + 10),  # is read in pieces
         seed=5,
         top_k=0,
         temperature=3.0,
@@ -213,7 +213,7 @@ def test_a_text_that_has_ended_leaves_its_slot_to_others(tiny: CausalLM) -> None
     assert not shelves._by_width  # noqa: SLF001 - likewise
 
 
-@pytest.mark.parametrize("words", [1, 5, READ + 100])
+@pytest.mark.parametrize("words", [1, 5, READ + 100, READ + REST + 1])
 def test_it_writes_what_transformers_own_loop_writes(tiny_folder: Path, words: int) -> None:
     text = " ".join(["one"] * words)
     reference: Any = LlamaForCausalLM.from_pretrained(tiny_folder, dtype=torch.float32)

@@ -90,7 +90,7 @@ def test_a_text_that_the_device_has_no_room_for_is_refused_and_the_others_notice
 ) -> None:
     values = [GenerationInput(text="Tell me", seed=seed, max_length=8) for seed in (1, 2, 3)]
     undisturbed = [one.text for one in write(tiny, *values)]
-    values.insert(1, GenerationInput(text="on " * READ, seed=1, max_length=8))
+    values.insert(1, GenerationInput(text="on " * 2 * READ, seed=1, max_length=8))
     prepared = tiny.tokenize("generation", values)
     drafts = {n: tiny.join(one) for n, one in enumerate(prepared) if isinstance(one, Prepared)}
     texts: dict[int, str] = dict.fromkeys(drafts, "")

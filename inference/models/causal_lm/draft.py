@@ -66,10 +66,11 @@ class Draft:
         """The texts that have not ended."""
         return [text for text in self._texts if text.reason is None]
 
-    def unread(self, most: int) -> Sequence[int]:
-        """The next tokens of the input, up to `most`."""
+    def unread(self, most: int, *, rest: int) -> Sequence[int]:
+        """The next tokens of the input, up to `most`, and the last of them if no more are left."""
         known = self._read.length if self._read else len(self._request.tokens)
-        return self._request.tokens[known : known + most]
+        left = self._request.tokens[known:]
+        return left if len(left) <= most + rest else left[:most]
 
     def part(self) -> None:
         """Give each text that goes on a memory of its own; may be done again if it raises."""

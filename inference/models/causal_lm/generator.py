@@ -20,7 +20,8 @@ from inference.models.causal_lm.writing import completion_requests
 from inference.models.device import copied, fetched, on_device
 from inference.models.model import Advance, Prepared
 
-READ: Final = 512  # tokens of inputs in one step: those who write wait for no more
+READ: Final = 512  # tokens of an input in one call
+REST: Final = 128  # that are left are read along with them: a call costs as much as these do
 
 
 class CausalLM:
@@ -131,10 +132,12 @@ class CausalLM:
     def _step(self, drafts: Sequence[Draft]) -> Sequence[Advance | Exception]:
         self._shelves.tidy()
         computed = self._write([draft for draft in drafts if not draft.reading])
-        left = READ
-        for draft in drafts:
-            if draft.reading and left > 0:
-                computed[draft] = self._read(draft, draft.reading)
+        reading = [(draft, draft.reading) for draft in drafts if draft.reading]
+        # those who write wait for one call; for two where they are fewer than who waits to write
+        left = READ if len(reading) <= len(computed) else 2 * READ
+        for draft, cache in reading:
+            if left > 0:
+                computed[draft] = self._read(draft, cache)
                 left -= computed[draft].tokens
         # no draft was changed until here: if something raised, all can be done again
         return [_advance(draft, computed.get(draft)) for draft in drafts]
@@ -168,7 +171,7 @@ class CausalLM:
 
     def _read(self, draft: Draft, cache: Cache) -> Computed:
         """The next of the input's tokens."""
-        tokens = list(draft.unread(READ))
+        tokens = list(draft.unread(READ, rest=REST))
         positions = list(range(cache.length, cache.length + len(tokens)))
         cache.reserve(len(tokens))
         scores = self._forward(tokens, positions, Reading(cache), keep=1, of=1)

@@ -31,6 +31,7 @@ from consumers.stripe.sweep import Sweep
 from consumers.usage import USAGE_FOLD
 from consumers.webhooks import Poster
 from events import broker
+from events.ending import end
 from events.plans_file import PlansFile
 from events.pull import Pull
 from ledger.ages import Retention
@@ -69,7 +70,7 @@ class App:
                 pull.stop()
             if self._pulls:
                 await asyncio.wait([work], timeout=self._settings.drain_s)
-            work.cancel()
+            await end([work])
         log.info("consumers_stopped")
 
     async def _work(self) -> None:

@@ -50,6 +50,7 @@ from edge.tally import Tally
 from edge.workers import Workers
 from events import broker, streams
 from events.direct import Direct
+from events.ending import end
 from events.models import read_models
 from events.receipts import read_signing_keys
 from ledger.db import create_pool
@@ -177,8 +178,7 @@ def create_app(settings: Settings) -> ASGIApp:
                 )
                 await tally.tell()
                 await admission.give_up()
-                for task in (running, *forever):
-                    task.cancel()
+                await end([running, *forever])
         finally:
             await client.close()
 

@@ -1,12 +1,15 @@
 import asyncio
 import time
+from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
+from nats.aio.client import Client
 
 from deploy.local.nats import Nats
-from events import streams, usage
+from events import broker, ending, streams, usage
 from events.ids import new_id
 from tests.consumers.pipeline import Pipeline, kill
 from tests.link import linked
@@ -236,3 +239,21 @@ async def test_it_starts_and_stops_without_its_servers(pipeline: Pipeline, away:
             pass
 
     assert await pipeline.requests() == 1
+
+
+async def test_it_stops_although_it_has_just_connected(
+    pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then a cancellation may not be heard, and it works as if it had not been told to stop."""
+    connect, connecting = broker.connect, asyncio.Event()
+
+    async def unheard(*arguments: Any, **named: Any) -> Client:
+        connecting.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(PATIENCE_S)
+        return await connect(*arguments, **named)
+
+    monkeypatch.setattr(broker, "connect", unheard)
+    monkeypatch.setattr(ending, "AGAIN_S", 0.5)
+    async with pipeline.consuming():
+        await connecting.wait()

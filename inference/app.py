@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from events import broker, streams
+from events.ending import end
 from events.ids import new_id
 from events.models import ModelDeclared, read_models
 from events.tasks import all_tasks
@@ -126,8 +127,7 @@ class Worker:
                 leaving.create_task(_leave(consumer))
                 for _, pipeline in pipelines:
                     leaving.create_task(pipeline.drain(self._settings.drain_s))
-            for task in running:
-                task.cancel()
+            await end(running)
         log.info("worker_left")
 
 
@@ -144,6 +144,4 @@ async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, Result]) -> Res
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
         return working.result() if working.done() else None
     finally:
-        working.cancel()
-        stopping.cancel()
-        await asyncio.wait({working, stopping})
+        await end([working, stopping])

@@ -22,6 +22,7 @@ from edge.server.configuration import configure
 from edge.settings import Settings
 from events import broker, inference, models, streams
 from events.accounts import Account, ApiKey
+from events.ending import end
 from events.ids import new_id
 from events.inference import WORKERS, Ask, Reply
 from events.models import ModelAnnounced, ModelDeclared
@@ -151,9 +152,9 @@ class Server(uvicorn.Server):
         yield  # they are pytest's
 
 
-async def _relay(nats: Client, database_url: str, stop: asyncio.Event) -> None:
+async def _relay(nats: Client, database_url: str) -> None:
     async with create_pool(database_url) as pool:
-        await Relay(nats, pool).work(stop)
+        await Relay(nats, pool).work(asyncio.Event())
 
 
 def _trusting(certificate: str) -> ssl.SSLContext | None:
@@ -200,8 +201,7 @@ async def running(
         publish_timeout_s=PATIENCE_S,
         failures_s=3_600.0,  # those who count events count answers
     )
-    stop = asyncio.Event()
-    relays = asyncio.create_task(_relay(nats, database_url, stop))
+    relays = asyncio.create_task(_relay(nats, database_url))
     configured = replace(defaults, **settings)
     try:
         async with serving(configured) as port:
@@ -215,6 +215,4 @@ async def running(
                 tls=_trusting(configured.tls_certificate),
             )
     finally:
-        stop.set()  # where a cancel meets a failure, the failure may be all that is seen of it
-        relays.cancel()
-        await asyncio.wait([relays])  # or its connections are closed in another test's time
+        await end([relays])  # or its connections are closed in another test's time

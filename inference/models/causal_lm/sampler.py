@@ -124,7 +124,6 @@ def _draw(chances: Tensor, generator: torch.Generator) -> int:
     if not until[-1] > 0:
         raise ValueError("no token has a chance")
     drawn = until[-1] * torch.rand((), dtype=torch.float64, generator=generator)
-    last = torch.searchsorted(
-        until, until[-1]
-    )  # that has a chance, should all be drawn by rounding
+    # by rounding it may be all there is, and then the last that has a chance is meant
+    last = torch.searchsorted(until, until[-1])
     return min(int(torch.searchsorted(until, drawn, right=True)), int(last))

@@ -33,7 +33,7 @@ def device_of(declared: ModelDeclared) -> torch.device:
     return device
 
 
-def placed(model: torch.nn.Module, device: torch.device, declared: ModelDeclared) -> None:
+def move(model: torch.nn.Module, device: torch.device, declared: ModelDeclared) -> None:
     """Put a model onto its device, ready to be run.
 
     Raises:

@@ -14,7 +14,7 @@ from events.tasks.task import read_texts
 from events.tasks.translation import TranslationInput, TranslationResult
 from inference.errors import InputRefused, ModelUnfit
 from inference.models import FOLDERS, check_vocabulary
-from inference.models.device import copied, device_of, on_device, placed
+from inference.models.device import copied, device_of, move, on_device
 from inference.models.model import Answer, Prepared
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read on import; weights are local or absent
@@ -70,7 +70,7 @@ def load(where: str, declared: ModelDeclared) -> "Seq2Seq":
         raise ModelUnfit(declared.name, "its `languages` have to be declared, two or more")
     known = {name: token for name, token in languages.items() if token is not None}
     check_vocabulary(declared, tokenizer.get_vocab(), known=model.config.vocab_size)
-    placed(model, device, declared)
+    move(model, device, declared)
     return Seq2Seq(model, tokenizer, known)
 
 

@@ -11,7 +11,7 @@ from events.models import ModelDeclared
 from events.tasks.embeddings import EmbeddingsInput, EmbeddingsResult
 from inference.attempt import attempt
 from inference.errors import DeviceFull, DeviceLost, InputRefused, ModelUnfit
-from inference.models.device import copied, device_of, fetched, on_device, placed
+from inference.models.device import copied, device_of, fetched, move, on_device
 from inference.models.model import Answer, Model, Prepared
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -92,7 +92,7 @@ def test_weights_that_a_device_has_no_room_for_are_refused(
 
     monkeypatch.setattr(torch.nn.Module, "to", full)
     with pytest.raises(ModelUnfit, match="has no room for it"):
-        placed(torch.nn.Linear(1, 1), torch.device("cuda:0"), declared["echo"])
+        move(torch.nn.Linear(1, 1), torch.device("cuda:0"), declared["echo"])
 
 
 def test_numbers_are_fetched_as_float32() -> None:

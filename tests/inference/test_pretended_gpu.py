@@ -24,7 +24,7 @@ from events.tasks.translation import TranslationInput
 from inference.models import causal_lm, load
 from inference.models.causal_lm import attention, generator
 from inference.models.causal_lm.attention import Writing
-from inference.models.device import device_of, placed
+from inference.models.device import device_of, move
 from inference.models.sentence_transformers import encoder
 from inference.models.sentence_transformers.encoder import _mean
 from tests.inference import pretended_gpu, tiny, tiny_seq2seq
@@ -212,7 +212,7 @@ class Mistake(Struct):
 
 
 def _head_left(model: Any, device: torch.device, declared: ModelDeclared) -> None:
-    placed(model, device, declared)
+    move(model, device, declared)
     model.lm_head.to("cpu")
 
 
@@ -242,7 +242,7 @@ MISTAKES: Final = {
         generator, "copied", lambda values, _: torch.tensor(values), generate, "from the CPU"
     ),
     "weights left on the CPU": Mistake(
-        causal_lm, "placed", _head_left, generate, r"mm.* from the CPU"
+        causal_lm, "move", _head_left, generate, r"mm.* from the CPU"
     ),
     "a mask of means left on the CPU": Mistake(
         encoder,

@@ -12,7 +12,7 @@ from inference.errors import ModelUnfit
 from inference.models import FOLDERS, check_vocabulary
 from inference.models.causal_lm.attention import NAME
 from inference.models.causal_lm.generator import CausalLM
-from inference.models.device import device_of, keep_threads, placed
+from inference.models.device import device_of, keep_threads, move
 from inference.models.packed import pack
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read on import; weights are local or absent
@@ -54,7 +54,7 @@ def load(where: str, declared: ModelDeclared) -> CausalLM:
     _check(model, declared)
     tokenizer = _tokenizer(folder)
     check_vocabulary(declared, tokenizer.get_vocab(), known=model.config.vocab_size)
-    placed(model, device, declared)
+    move(model, device, declared)
     if device.type == "cpu" and model.dtype == torch.bfloat16:
         pack(model)
     return CausalLM(

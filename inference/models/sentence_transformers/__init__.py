@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from events.models import ModelDeclared
 from inference.errors import ModelUnfit
 from inference.models import check_vocabulary, package_folder
-from inference.models.device import device_of, placed
+from inference.models.device import device_of, move
 from inference.models.sentence_transformers.encoder import SentenceEncoder, Skill
 from inference.models.sentence_transformers.skills import (
     Embedding,
@@ -69,7 +69,7 @@ def load(package: str, declared: ModelDeclared) -> SentenceEncoder:
     # a copy: transformers' own changes with every call, in another thread
     spelling = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
     check_vocabulary(declared, tokenizer.get_vocab(), known=model.config.vocab_size)
-    placed(model, device, declared)
+    move(model, device, declared)
     return SentenceEncoder(
         model,
         tokenizer,
